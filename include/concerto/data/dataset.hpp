@@ -1,0 +1,126 @@
+// A data set as solvers use it: rows assigned, duplicates merged, both orientations built, parts held out.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "concerto/base/file.hpp"
+#include "concerto/base/thread_pool.hpp"
+#include "concerto/data/id_map.hpp"
+#include "concerto/data/ratings.hpp"
+#include "concerto/data/reader.hpp"
+
+namespace concerto {
+
+/// What a pair (user, item) that occurs more than once becomes. `kSum` adds values (entries without values count 1
+/// each); `kLast` keeps the one read last; `kKeep` keeps all; `kError` refuses, naming the pair.
+enum class Duplicates { kSum, kLast, kKeep, kError };
+
+enum class SplitBy { kRandom, kUser, kLast };
+
+/// How to hold out a part. kRandom: each entry with probability `share`. kUser: of each user's entries floor(share *
+/// count), drawn at random. kLast: of each user's entries the last ceil(share * count) by time (file order breaks
+/// ties; at least one entry always stays in training). Pure in (seed, position in the input).
+struct SplitOptions {
+  double share = 0.0;
+  SplitBy by = SplitBy::kRandom;
+  std::uint64_t seed = 1;
+};
+
+/// Entries whose user or item the training data does not know.
+struct UnknownEntry {
+  RowIndex user = kNoRow;
+  RowIndex item = kNoRow;
+  float value = 1.0F;
+};
+
+/// A held-out part in the rows of the training data.
+struct HeldOut {
+  CompressedMatrix known;               ///< rows = training users
+  std::vector<UnknownEntry> unknown;    ///< at least one of user and item is kNoRow
+  std::uint64_t unknown_users = 0;      ///< distinct users that training does not know
+  [[nodiscard]] EntryIndex entries() const noexcept { return known.columns.size() + unknown.size(); }
+};
+
+/// Training data with both orientations. Either owns vectors or maps a prepared directory. Move-only.
+class Dataset {
+ public:
+  Dataset(IdMap users, IdMap items, CompressedMatrix by_user, CompressedMatrix by_item);
+  Dataset(Dataset&&) noexcept = default;
+  Dataset& operator=(Dataset&&) noexcept = default;
+
+  [[nodiscard]] const IdMap& users() const noexcept { return users_; }
+  [[nodiscard]] const IdMap& items() const noexcept { return items_; }
+  [[nodiscard]] CompressedRows by_user() const noexcept { return by_user_view_; }
+  [[nodiscard]] CompressedRows by_item() const noexcept { return by_item_view_; }
+  [[nodiscard]] EntryIndex entries() const noexcept { return by_user_view_.entries(); }
+
+  /// Writes the prepared form: a directory with a header (format version, shapes, per-file length and checksum), the
+  /// id maps and both orientations as raw little-endian arrays. Atomic. `held_out`, if given, goes along as the test part.
+  void write(const std::filesystem::path& directory, const HeldOut* held_out) const;
+  /// Maps a prepared directory and verifies it. Error{kCorrupt} naming the file on any damage.
+  struct Prepared;
+  [[nodiscard]] static Prepared map(const std::filesystem::path& directory, ThreadPool& pool);
+  /// Is this a directory that `write` made?
+  [[nodiscard]] static bool is_prepared(const std::filesystem::path& path);
+
+ private:
+  Dataset() = default;
+  IdMap users_;
+  IdMap items_;
+  CompressedMatrix by_user_;
+  CompressedMatrix by_item_;
+  std::vector<MappedFile> mappings_;
+  CompressedRows by_user_view_;
+  CompressedRows by_item_view_;
+};
+
+struct Dataset::Prepared {
+  Dataset dataset;
+  std::optional<HeldOut> held_out;
+};
+
+struct DatasetOptions {
+  Duplicates duplicates = Duplicates::kLast;
+  bool use_values = true;               ///< false: all values become 1 and are not stored (implicit, values = "ignore")
+  std::optional<double> min_value;      ///< entries below it are dropped (and counted)
+  std::uint64_t declared_users = 0;
+  std::uint64_t declared_items = 0;
+};
+
+/// What became of the entries that were read.
+struct BuildCounts {
+  EntryIndex read = 0;
+  EntryIndex below_min_value = 0;
+  EntryIndex merged_duplicates = 0;
+  EntryIndex held_out = 0;
+};
+
+struct BuiltDataset {
+  Dataset train;
+  std::optional<HeldOut> test;         ///< from `split`
+  std::optional<HeldOut> validation;
+  BuildCounts counts;
+};
+
+/// Builds training data from what was read: filter, split (test first, then validation out of the rest), assign rows
+/// from the training entries only, merge duplicates, both orientations. `raw` is consumed and freed as early as
+/// possible: peak memory is about the triples plus one orientation, and never more than 1.3x (both orientations).
+/// Error{kBadInput} when a part becomes empty or a duplicate is refused.
+[[nodiscard]] BuiltDataset build_dataset(RawRatings raw, const DatasetOptions& options,
+                                         const std::optional<SplitOptions>& test,
+                                         const std::optional<SplitOptions>& validation, ThreadPool& pool);
+
+/// Maps another file's entries (a test or validation file) into the rows of the training data, merging duplicates and
+/// applying the same filters.
+[[nodiscard]] HeldOut build_held_out(const RawRatings& raw, const IdMap& users, const IdMap& items,
+                                     const DatasetOptions& options, ThreadPool& pool);
+
+/// The other orientation. Parallel, stable: columns ascend within each row. O(entries).
+[[nodiscard]] CompressedMatrix transpose(const CompressedRows& matrix, ThreadPool& pool);
+
+}  // namespace concerto

@@ -1,0 +1,67 @@
+// Quality measures on held-out entries.
+//
+// Rating metrics: rmse, mae; an unknown user or item falls back to the mean and the known bias, and is counted.
+// Ranking metrics at K, per user with at least one held-out item (others are skipped and counted), training items
+// masked, ties to the lower item row, mean over users:
+//   recall@K = hits / |held out|          recall_capped@K = hits / min(K, |held out|)      precision@K = hits / K
+//   ndcg@K: binary gain 1 / log2(position + 1), ideal over min(|held out|, K)    hr@K = at least one hit
+//   coverage@K = share of items in any list
+// Held-out items that the model does not know count as misses.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "concerto/compute/backend.hpp"
+#include "concerto/data/dataset.hpp"
+
+namespace concerto {
+
+enum class MetricKind : std::uint8_t { kRmse, kMae, kRecall, kRecallCapped, kPrecision, kNdcg, kHitRate, kCoverage };
+
+struct Metric {
+  MetricKind kind = MetricKind::kRmse;
+  std::uint32_t k = 0;    ///< 0 for rating metrics
+  std::string name;       ///< as configured: "recall@20"
+  [[nodiscard]] bool is_ranking() const noexcept { return k > 0; }
+  /// Is a larger value better?
+  [[nodiscard]] bool higher_is_better() const noexcept { return is_ranking(); }
+};
+
+/// Error{kBadInput} naming the word and the known ones.
+[[nodiscard]] Metric parse_metric(std::string_view name);
+
+struct MetricValues {
+  std::vector<std::pair<std::string, double>> values;   ///< in the order asked for
+  std::uint64_t users_evaluated = 0;                    ///< ranking
+  std::uint64_t users_skipped = 0;                      ///< known users with nothing held out
+  std::uint64_t unknown_entries = 0;                    ///< rating metrics: predicted by fall-back
+  std::uint64_t unknown_users = 0;
+  [[nodiscard]] double at(std::string_view name) const;
+};
+
+/// What to score with: tables in a backend.
+struct Scorer {
+  Backend* backend = nullptr;
+  const Buffer* users = nullptr;
+  const Buffer* items = nullptr;
+  const FactorTable* host_users = nullptr;   ///< optional; gives the known biases of entries half unknown
+  const FactorTable* host_items = nullptr;
+  double mean = 0.0;
+  float low = -3.4e38F;                      ///< clip range
+  float high = 3.4e38F;
+};
+
+/// Measures on `held_out`; `train_by_user` is masked in rankings. Users are ranked in batches: memory O(batch * K).
+[[nodiscard]] MetricValues evaluate(const Scorer& scorer, const HeldOut& held_out, const CompressedRows& train_by_user,
+                                    const std::vector<Metric>& metrics);
+
+/// The same metrics of the popularity baseline: items ranked by their number of training entries; ratings predicted by
+/// mean + item mean offset, damped by 5 entries.
+[[nodiscard]] MetricValues evaluate_popularity(const HeldOut& held_out, const CompressedRows& train_by_user,
+                                               const CompressedRows& train_by_item, const std::vector<Metric>& metrics);
+
+}  // namespace concerto
