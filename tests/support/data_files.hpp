@@ -20,7 +20,7 @@ inline std::optional<std::filesystem::path> data_file(const std::string& name) {
 }  // namespace concerto::test
 
 /// Declares `variable` as the path of a data file or skips the test, saying which file is missing.
-#define CONCERTO_DATA_FILE_OR_SKIP(variable, name)                                              \
-  const auto variable##_found = ::concerto::test::data_file(name);                              \
+#define CONCERTO_DATA_FILE_OR_SKIP(variable, name)                                                     \
+  const auto variable##_found = ::concerto::test::data_file(name);                                     \
   if (!variable##_found) GTEST_SKIP() << "SKIPPED: data file " << (name) << " is not on this machine"; \
   const std::filesystem::path& variable = *variable##_found

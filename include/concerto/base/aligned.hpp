@@ -16,9 +16,9 @@ struct CacheAlignedAllocator {
   template <class U>
   explicit CacheAlignedAllocator(const CacheAlignedAllocator<U>&) noexcept {}
   T* allocate(std::size_t count) {
-    return static_cast<T*>(::operator new(count * sizeof(T), std::align_val_t{kCacheLine}));
+    return static_cast<T*>(::operator new (count * sizeof(T), std::align_val_t{kCacheLine}));
   }
-  void deallocate(T* pointer, std::size_t) noexcept { ::operator delete(pointer, std::align_val_t{kCacheLine}); }
+  void deallocate(T* pointer, std::size_t) noexcept { ::operator delete (pointer, std::align_val_t{kCacheLine}); }
   friend bool operator==(const CacheAlignedAllocator&, const CacheAlignedAllocator&) noexcept { return true; }
 };
 

@@ -8,9 +8,9 @@ namespace concerto {
 }  // namespace concerto
 
 /// Ends the process with file, line and message on standard error when `condition` is false. Never for bad input.
-#define CONCERTO_CHECK(condition, message)                                        \
-  do {                                                                            \
-    if (!(condition)) [[unlikely]] {                                              \
-      ::concerto::check_failed(#condition, __FILE__, __LINE__, (message));        \
-    }                                                                             \
+#define CONCERTO_CHECK(condition, message)                                 \
+  do {                                                                     \
+    if (!(condition)) [[unlikely]] {                                       \
+      ::concerto::check_failed(#condition, __FILE__, __LINE__, (message)); \
+    }                                                                      \
   } while (false)

@@ -13,12 +13,12 @@ namespace concerto {
 
 /// What kind of thing went wrong; `exit_status` maps it to the status of the process.
 enum class ErrorCode {
-  kBadInput,      ///< The user's command, configuration or data is wrong: exit status 2.
-  kUnsupported,   ///< A valid wish that this build or backend does not serve: exit status 2.
-  kOutOfMemory,   ///< Predicted or met: exit status 2 if predicted before work started.
-  kCorrupt,       ///< A file is truncated or altered: exit status 2.
-  kIo,            ///< The operating system refused a read or a write: exit status 1.
-  kCancelled,     ///< The user asked to stop and nothing could be kept: exit status 130.
+  kBadInput,     ///< The user's command, configuration or data is wrong: exit status 2.
+  kUnsupported,  ///< A valid wish that this build or backend does not serve: exit status 2.
+  kOutOfMemory,  ///< Predicted or met: exit status 2 if predicted before work started.
+  kCorrupt,      ///< A file is truncated or altered: exit status 2.
+  kIo,           ///< The operating system refused a read or a write: exit status 1.
+  kCancelled,    ///< The user asked to stop and nothing could be kept: exit status 130.
 };
 
 class Error : public std::runtime_error {

@@ -40,9 +40,11 @@ class Random {
 };
 
 /// The standard normal value at (seed, table, row, column). Pure; about 30 ns.
-[[nodiscard]] float normal_at(std::uint64_t seed, std::uint32_t table, std::uint32_t row, std::uint32_t column) noexcept;
+[[nodiscard]] float normal_at(std::uint64_t seed, std::uint32_t table, std::uint32_t row,
+                              std::uint32_t column) noexcept;
 
 /// A uniformly drawn permutation of 0..count-1 (Fisher and Yates). Serial, O(count).
-[[nodiscard]] std::vector<std::uint32_t> random_permutation(std::uint32_t count, std::uint64_t seed, std::uint64_t stream);
+[[nodiscard]] std::vector<std::uint32_t> random_permutation(std::uint32_t count, std::uint64_t seed,
+                                                            std::uint64_t stream);
 
 }  // namespace concerto

@@ -11,7 +11,9 @@
 namespace concerto {
 
 /// Where the tree over `count` >= 2 leaves splits: the left part has this many.
-[[nodiscard]] constexpr std::size_t tree_split(std::size_t count) noexcept { return std::bit_floor(count - 1); }
+[[nodiscard]] constexpr std::size_t tree_split(std::size_t count) noexcept {
+  return std::bit_floor(count - 1);
+}
 
 /// The sum of `leaves` along the tree; 0 when empty.
 [[nodiscard]] constexpr double tree_sum(std::span<const double> leaves) noexcept {

@@ -44,8 +44,8 @@ struct SolveStep {
   RowRange rows;
   Objective objective;
   InnerSolver inner = InnerSolver::kCg;
-  std::uint32_t cg_steps = 3;       ///< CG starts from the row's present value
-  double momentum = 0.0;            ///< beta: x <- x* + beta (x* - x_previous); biases alike
+  std::uint32_t cg_steps = 3;  ///< CG starts from the row's present value
+  double momentum = 0.0;       ///< beta: x <- x* + beta (x* - x_previous); biases alike
 };
 
 /// One subspace step (iALS++, Rendle et al. 2021): for each row, block coordinate descent over slices of `slice`
@@ -54,24 +54,24 @@ struct SolveStep {
 struct SubspaceStep {
   const Buffer* ratings = nullptr;
   const Buffer* fixed = nullptr;
-  const Buffer* gram = nullptr;     ///< as in SolveStep
+  const Buffer* gram = nullptr;  ///< as in SolveStep
   Buffer* target = nullptr;
   RowRange rows;
   Objective objective;
   std::uint32_t slice = 128;
 };
 
-/// One SGD pass over all blocks of a grid, in an order that is a pure function of (seed, epoch). An entry's update, with
-/// e = r - mean - b_u - b_i - x.y and both old vectors: g_x = -e y + lambda n_u^(nu-1) x, g_y = -e x + lambda
+/// One SGD pass over all blocks of a grid, in an order that is a pure function of (seed, epoch). An entry's update,
+/// with e = r - mean - b_u - b_i - x.y and both old vectors: g_x = -e y + lambda n_u^(nu-1) x, g_y = -e x + lambda
 /// n_i^(nu-1) y; x -= rate a_u g_x, and alike for y and the biases (penalty lambda_b). The adaptive factor of a row is
 /// a_u = 1 / sqrt(A_u), where A_u starts at 1 and after each update grows by the mean square of g_x over the rank.
 struct SgdStep {
   const Buffer* grid = nullptr;
   Buffer* users = nullptr;
   Buffer* items = nullptr;
-  Objective objective;              ///< explicit only
-  double rate = 0.05;               ///< learning_rate / (1 + decay * epoch), computed by the caller
-  bool nonnegative = false;         ///< project both vectors on >= 0 after each update
+  Objective objective;       ///< explicit only
+  double rate = 0.05;        ///< learning_rate / (1 + decay * epoch), computed by the caller
+  bool nonnegative = false;  ///< project both vectors on >= 0 after each update
   std::uint64_t seed = 1;
   std::uint32_t epoch = 0;
 };
@@ -83,7 +83,7 @@ struct TopKQuery {
   const Buffer* candidates = nullptr;       ///< a factor table
   const CompressedRows* exclude = nullptr;  ///< optional; row r of it (r from `rows`) lists candidates to leave out
   std::uint32_t k = 10;
-  bool cosine = false;                      ///< x.y / (|x| |y|) instead of x.y + bias of the candidate; zero rows score 0
+  bool cosine = false;  ///< x.y / (|x| |y|) instead of x.y + bias of the candidate; zero rows score 0
 };
 
 /// rows.size() lists of k, best first; ties go to the lower row; missing places hold kNoRow and -infinity.
@@ -113,7 +113,8 @@ class Backend {
   /// Makes one orientation usable. Host backends keep the view: the caller's memory must outlive the buffer.
   [[nodiscard]] virtual std::unique_ptr<Buffer> load_ratings(const CompressedRows& ratings) = 0;
   /// Makes the 2-D blocks of SGD from the user orientation, cut at equal numbers of entries. Copies: 8 bytes an entry.
-  [[nodiscard]] virtual std::unique_ptr<Buffer> load_grid(const CompressedRows& by_user, const CompressedRows& by_item) = 0;
+  [[nodiscard]] virtual std::unique_ptr<Buffer> load_grid(const CompressedRows& by_user,
+                                                          const CompressedRows& by_item) = 0;
 
   // -- solving --
   /// Y^T Y of a whole table (rank x rank, symmetric): per chunk of rows (partition.hpp), then along the tree of
@@ -125,8 +126,8 @@ class Backend {
 
   // -- measuring --
   /// Sum of entry_loss over the entries of `rows` of the user orientation; per chunk in double, then along the tree.
-  [[nodiscard]] virtual double entry_loss(const Buffer& by_user, RowRange rows, const Buffer& users, const Buffer& items,
-                                          const Objective& objective) = 0;
+  [[nodiscard]] virtual double entry_loss(const Buffer& by_user, RowRange rows, const Buffer& users,
+                                          const Buffer& items, const Objective& objective) = 0;
   /// Sum over `rows` of penalty * |x|^2 (+ bias penalty * b^2); `ratings` is the orientation of `table`'s rows.
   [[nodiscard]] virtual double penalty(const Buffer& ratings, RowRange rows, const Buffer& table,
                                        const Objective& objective) = 0;

@@ -11,71 +11,71 @@
 namespace concerto {
 
 struct SplitConfig {
-  double test = 0.0;               ///< share of the entries, in (0, 1)
-  std::string by = "random";       ///< "random", "user", "last"
+  double test = 0.0;          ///< share of the entries, in (0, 1)
+  std::string by = "random";  ///< "random", "user", "last"
   std::uint64_t seed = 1;
 };
 
 struct DataConfig {
   std::string train;
-  std::string test;                       ///< a file; excludes `split`
+  std::string test;  ///< a file; excludes `split`
   std::optional<SplitConfig> split;
-  std::string validation_file;            ///< data.validation given as text
-  double validation_share = 0.0;          ///< data.validation given as a number in (0, 1)
+  std::string validation_file;    ///< data.validation given as text
+  double validation_share = 0.0;  ///< data.validation given as a number in (0, 1)
   std::string format = "auto";
-  std::string duplicates;                 ///< "sum", "last", "keep", "error"; empty: sum if implicit, else last
+  std::string duplicates;  ///< "sum", "last", "keep", "error"; empty: sum if implicit, else last
   std::optional<double> min_value;
-  std::uint64_t users = 0;                ///< declared counts; 0: not declared
+  std::uint64_t users = 0;  ///< declared counts; 0: not declared
   std::uint64_t items = 0;
 };
 
 struct ModelConfig {
-  std::string objective = "explicit";     ///< "explicit", "implicit"
+  std::string objective = "explicit";  ///< "explicit", "implicit"
   std::uint32_t rank = 64;
   bool biases = false;
-  std::optional<double> bias_regularization;   ///< default: regularization
+  std::optional<double> bias_regularization;  ///< default: regularization
   double regularization = 0.05;
   std::optional<double> regularization_exponent;  ///< nu; default 1, but 0 with alpha
-  std::string values = "ignore";          ///< implicit: "ignore", "weight"
-  std::optional<double> unobserved_weight;     ///< a0; implicit default 0.1 where neither is given
-  std::optional<double> alpha;            ///< excludes unobserved_weight
-  std::string confidence = "one_plus";    ///< "one_plus", "product"
-  bool nonnegative = false;               ///< sgd only
+  std::string values = "ignore";                  ///< implicit: "ignore", "weight"
+  std::optional<double> unobserved_weight;        ///< a0; implicit default 0.1 where neither is given
+  std::optional<double> alpha;                    ///< excludes unobserved_weight
+  std::string confidence = "one_plus";            ///< "one_plus", "product"
+  bool nonnegative = false;                       ///< sgd only
   std::uint64_t seed = 1;
-  double init_stddev = 0.1;               ///< divided by sqrt(rank)
-  std::string warm_start;                 ///< a model directory
+  double init_stddev = 0.1;  ///< divided by sqrt(rank)
+  std::string warm_start;    ///< a model directory
 };
 
 struct SolverConfig {
-  std::string kind = "als";               ///< "als", "subspace", "sgd"
-  std::string inner = "cg";               ///< "cg", "cholesky"
+  std::string kind = "als";  ///< "als", "subspace", "sgd"
+  std::string inner = "cg";  ///< "cg", "cholesky"
   std::uint32_t cg_steps = 3;
   std::uint32_t slice = 128;
   double momentum = 0.0;
   std::uint32_t epochs = 15;
   double learning_rate = 0.05;
   double decay = 0.0;
-  std::uint32_t stop_after = 0;           ///< epochs without improvement; 0: never stop early
-  std::string stop_metric;                ///< empty: the first of evaluate.metrics
+  std::uint32_t stop_after = 0;  ///< epochs without improvement; 0: never stop early
+  std::string stop_metric;       ///< empty: the first of evaluate.metrics
 };
 
 struct ComputeConfig {
-  std::string backend = "auto";           ///< "auto", "reference", "cpu", "cuda"
-  std::uint32_t threads = 0;              ///< 0: every processor this process may use
+  std::string backend = "auto";  ///< "auto", "reference", "cpu", "cuda"
+  std::uint32_t threads = 0;     ///< 0: every processor this process may use
   bool deterministic = false;
-  std::string gather = "bf16";            ///< cuda only: "bf16", "fp32"
-  std::uint64_t memory_limit_bytes = 0;   ///< 0: what the machine has available
+  std::string gather = "bf16";           ///< cuda only: "bf16", "fp32"
+  std::uint64_t memory_limit_bytes = 0;  ///< 0: what the machine has available
 };
 
 struct EvaluateConfig {
-  std::vector<std::string> metrics;       ///< empty: rmse and mae if explicit, else recall@20 and ndcg@20
-  std::uint32_t every = 1;                ///< epochs between evaluations; 0: only at the end
-  std::string clip = "none";              ///< predictions: "none", "range" of the training values
+  std::vector<std::string> metrics;  ///< empty: rmse and mae if explicit, else recall@20 and ndcg@20
+  std::uint32_t every = 1;           ///< epochs between evaluations; 0: only at the end
+  std::string clip = "none";         ///< predictions: "none", "range" of the training values
 };
 
 struct OutputConfig {
   std::string model;
-  std::string report;                     ///< empty: no report file
+  std::string report;  ///< empty: no report file
 };
 
 struct Config {

@@ -40,9 +40,9 @@ struct UnknownEntry {
 
 /// A held-out part in the rows of the training data.
 struct HeldOut {
-  CompressedMatrix known;               ///< rows = training users
-  std::vector<UnknownEntry> unknown;    ///< at least one of user and item is kNoRow
-  std::uint64_t unknown_users = 0;      ///< distinct users that training does not know
+  CompressedMatrix known;             ///< rows = training users
+  std::vector<UnknownEntry> unknown;  ///< at least one of user and item is kNoRow
+  std::uint64_t unknown_users = 0;    ///< distinct users that training does not know
   [[nodiscard]] EntryIndex entries() const noexcept { return known.columns.size() + unknown.size(); }
 };
 
@@ -60,7 +60,8 @@ class Dataset {
   [[nodiscard]] EntryIndex entries() const noexcept { return by_user_view_.entries(); }
 
   /// Writes the prepared form: a directory with a header (format version, shapes, per-file length and checksum), the
-  /// id maps and both orientations as raw little-endian arrays. Atomic. `held_out`, if given, goes along as the test part.
+  /// id maps and both orientations as raw little-endian arrays. Atomic. `held_out`, if given, goes along as the test
+  /// part.
   void write(const std::filesystem::path& directory, const HeldOut* held_out) const;
   /// Maps a prepared directory and verifies it. Error{kCorrupt} naming the file on any damage.
   struct Prepared;
@@ -86,8 +87,8 @@ struct Dataset::Prepared {
 
 struct DatasetOptions {
   Duplicates duplicates = Duplicates::kLast;
-  bool use_values = true;               ///< false: all values become 1 and are not stored (implicit, values = "ignore")
-  std::optional<double> min_value;      ///< entries below it are dropped (and counted)
+  bool use_values = true;           ///< false: all values become 1 and are not stored (implicit, values = "ignore")
+  std::optional<double> min_value;  ///< entries below it are dropped (and counted)
   std::uint64_t declared_users = 0;
   std::uint64_t declared_items = 0;
 };
@@ -102,7 +103,7 @@ struct BuildCounts {
 
 struct BuiltDataset {
   Dataset train;
-  std::optional<HeldOut> test;         ///< from `split`
+  std::optional<HeldOut> test;  ///< from `split`
   std::optional<HeldOut> validation;
   BuildCounts counts;
 };

@@ -47,10 +47,10 @@ class IdMap {
   [[nodiscard]] std::string text_of_rank(RowIndex rank) const;
 
   IdKind kind_ = IdKind::kIndex;
-  std::vector<RowIndex> row_of_rank_;     // rank = position of the id in ascending order
+  std::vector<RowIndex> row_of_rank_;  // rank = position of the id in ascending order
   std::vector<RowIndex> rank_of_row_;
-  std::vector<std::uint64_t> integers_;   // kInteger: by rank
-  std::vector<std::uint64_t> label_ends_; // kLabel: by rank, end in label_bytes_
+  std::vector<std::uint64_t> integers_;    // kInteger: by rank
+  std::vector<std::uint64_t> label_ends_;  // kLabel: by rank, end in label_bytes_
   std::string label_bytes_;
 };
 

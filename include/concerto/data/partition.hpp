@@ -9,7 +9,9 @@
 namespace concerto {
 
 /// Rows in a chunk: 1,024, or 64 in tables under 16,384 rows; the same for any number of ranks and threads.
-[[nodiscard]] constexpr RowIndex chunk_rows(RowIndex rows) noexcept { return rows < 16384 ? 64 : 1024; }
+[[nodiscard]] constexpr RowIndex chunk_rows(RowIndex rows) noexcept {
+  return rows < 16384 ? 64 : 1024;
+}
 [[nodiscard]] constexpr RowIndex chunk_count(RowIndex rows) noexcept {
   return rows / chunk_rows(rows) + (rows % chunk_rows(rows) != 0 ? 1 : 0);
 }

@@ -23,8 +23,8 @@ enum class FileFormat { kAuto, kText, kAdjacency, kMatrixMarket, kLibmf, kNpz };
 
 struct ReadOptions {
   FileFormat format = FileFormat::kAuto;
-  bool keep_times = false;         ///< Keep the fourth column (Error{kBadInput} where the file has none).
-  bool need_values = false;        ///< Error{kBadInput} where the file has no value column.
+  bool keep_times = false;           ///< Keep the fourth column (Error{kBadInput} where the file has none).
+  bool need_values = false;          ///< Error{kBadInput} where the file has no value column.
   std::uint64_t declared_users = 0;  ///< 0: not declared. An index id at or above it is an error.
   std::uint64_t declared_items = 0;
 };
@@ -41,12 +41,12 @@ struct IdColumn {
 struct RawRatings {
   IdColumn users;
   IdColumn items;
-  std::vector<float> values;          ///< empty: the file has no values
-  std::vector<std::int64_t> times;    ///< empty unless kept
-  RowIndex shape_users = 0;           ///< from MatrixMarket and npz headers, else 0
+  std::vector<float> values;        ///< empty: the file has no values
+  std::vector<std::int64_t> times;  ///< empty unless kept
+  RowIndex shape_users = 0;         ///< from MatrixMarket and npz headers, else 0
   RowIndex shape_items = 0;
   std::uint64_t lines = 0;
-  std::uint64_t bytes = 0;            ///< uncompressed
+  std::uint64_t bytes = 0;  ///< uncompressed
   FileFormat format = FileFormat::kText;
   [[nodiscard]] EntryIndex size() const noexcept { return users.values.size(); }
 };

@@ -12,15 +12,15 @@ namespace concerto {
 struct SynthOptions {
   std::uint64_t users = 20000;
   std::uint64_t items = 8000;
-  std::uint64_t entries = 2000000;   ///< training and held-out entries together, distinct pairs
+  std::uint64_t entries = 2000000;  ///< training and held-out entries together, distinct pairs
   std::uint32_t rank = 16;
-  double zipf_exponent = 0.9;        ///< popularity of the k-th item ~ (k + 10)^-exponent
-  double activity_sigma = 1.0;       ///< spread of log activity over users
+  double zipf_exponent = 0.9;   ///< popularity of the k-th item ~ (k + 10)^-exponent
+  double activity_sigma = 1.0;  ///< spread of log activity over users
   double mean = 3.5;
-  double signal_stddev = 0.8;        ///< of planted scores x.y + b_u + b_i
+  double signal_stddev = 0.8;  ///< of planted scores x.y + b_u + b_i
   double noise_stddev = 0.6;
   double test_share = 0.1;
-  bool is_implicit = false;          ///< clicks: popular and well-liked items are more likely to be seen; no values
+  bool is_implicit = false;  ///< clicks: popular and well-liked items are more likely to be seen; no values
   std::uint64_t seed = 1;
 };
 
@@ -28,7 +28,7 @@ struct SynthOptions {
 struct SynthSummary {
   std::uint64_t train_entries = 0;
   std::uint64_t test_entries = 0;
-  double true_rmse = 0.0;      ///< explicit only
+  double true_rmse = 0.0;  ///< explicit only
   double noise_stddev = 0.0;
 };
 

@@ -32,7 +32,7 @@ class FactorTable {
   [[nodiscard]] const float* data() const noexcept { return values_.data(); }
   [[nodiscard]] std::span<float> row(RowIndex r) noexcept { return {data() + r * stride_, shape_.rank}; }
   [[nodiscard]] std::span<const float> row(RowIndex r) const noexcept { return {data() + r * stride_, shape_.rank}; }
-  [[nodiscard]] std::span<float> biases() noexcept { return biases_; }              ///< empty without biases
+  [[nodiscard]] std::span<float> biases() noexcept { return biases_; }  ///< empty without biases
   [[nodiscard]] std::span<const float> biases() const noexcept { return biases_; }
   [[nodiscard]] float bias(RowIndex r) const noexcept { return biases_.empty() ? 0.0F : biases_[r]; }
 

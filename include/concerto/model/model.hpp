@@ -21,11 +21,11 @@ struct Model {
   FactorTable items;
   IdMap user_ids;
   IdMap item_ids;
-  bool values_ignored = false;   ///< trained with every value taken as 1: histories are read the same way
-  float lowest_value = 0.0F;     ///< range of training values, for clipping
+  bool values_ignored = false;  ///< trained with every value taken as 1: histories are read the same way
+  float lowest_value = 0.0F;    ///< range of training values, for clipping
   float highest_value = 0.0F;
-  std::string config_json;       ///< the configuration in full; "{}" if unknown
-  std::string metrics_json;      ///< final metrics; "{}" if none
+  std::string config_json;   ///< the configuration in full; "{}" if unknown
+  std::string metrics_json;  ///< final metrics; "{}" if none
 };
 
 /// Writes the directory atomically, replacing a model that stands there. Error{kIo}, or Error{kBadInput} when `path`

@@ -24,8 +24,8 @@ enum class MetricKind : std::uint8_t { kRmse, kMae, kRecall, kRecallCapped, kPre
 
 struct Metric {
   MetricKind kind = MetricKind::kRmse;
-  std::uint32_t k = 0;    ///< 0 for rating metrics
-  std::string name;       ///< as configured: "recall@20"
+  std::uint32_t k = 0;  ///< 0 for rating metrics
+  std::string name;     ///< as configured: "recall@20"
   [[nodiscard]] bool is_ranking() const noexcept { return k > 0; }
   /// Is a larger value better?
   [[nodiscard]] bool higher_is_better() const noexcept { return is_ranking(); }
@@ -35,10 +35,10 @@ struct Metric {
 [[nodiscard]] Metric parse_metric(std::string_view name);
 
 struct MetricValues {
-  std::vector<std::pair<std::string, double>> values;   ///< in the order asked for
-  std::uint64_t users_evaluated = 0;                    ///< ranking
-  std::uint64_t users_skipped = 0;                      ///< known users with nothing held out
-  std::uint64_t unknown_entries = 0;                    ///< rating metrics: predicted by fall-back
+  std::vector<std::pair<std::string, double>> values;  ///< in the order asked for
+  std::uint64_t users_evaluated = 0;                   ///< ranking
+  std::uint64_t users_skipped = 0;                     ///< known users with nothing held out
+  std::uint64_t unknown_entries = 0;                   ///< rating metrics: predicted by fall-back
   std::uint64_t unknown_users = 0;
   [[nodiscard]] double at(std::string_view name) const;
 };
@@ -48,10 +48,10 @@ struct Scorer {
   Backend* backend = nullptr;
   const Buffer* users = nullptr;
   const Buffer* items = nullptr;
-  const FactorTable* host_users = nullptr;   ///< optional; gives the known biases of entries half unknown
+  const FactorTable* host_users = nullptr;  ///< optional; gives the known biases of entries half unknown
   const FactorTable* host_items = nullptr;
   double mean = 0.0;
-  float low = -3.4e38F;                      ///< clip range
+  float low = -3.4e38F;  ///< clip range
   float high = 3.4e38F;
 };
 

@@ -19,7 +19,7 @@ namespace concerto {
 enum class SolverKind : std::uint8_t { kAls, kSubspace, kSgd };
 
 struct TrainOptions {
-  Objective objective;              ///< `mean` is filled in by the trainer for explicit ratings
+  Objective objective;  ///< `mean` is filled in by the trainer for explicit ratings
   std::uint32_t rank = 64;
   std::uint64_t seed = 1;
   double init_stddev = 0.1;
@@ -32,20 +32,20 @@ struct TrainOptions {
   double learning_rate = 0.05;
   double decay = 0.0;
   bool nonnegative = false;
-  std::uint32_t steps_per_half_sweep = 16;   ///< how often a stop request is looked at
+  std::uint32_t steps_per_half_sweep = 16;  ///< how often a stop request is looked at
   std::vector<Metric> metrics;
   std::uint32_t evaluate_every = 1;
-  std::uint32_t stop_after = 0;              ///< needs a validation part
+  std::uint32_t stop_after = 0;  ///< needs a validation part
   std::optional<Metric> stop_metric;
   bool clip_to_range = false;
 };
 
 struct EpochRecord {
-  std::uint32_t epoch = 0;                   ///< from 1
-  double seconds = 0.0;                      ///< training only
+  std::uint32_t epoch = 0;  ///< from 1
+  double seconds = 0.0;     ///< training only
   double eval_seconds = 0.0;
-  std::optional<double> loss;                ///< the objective, regularization included; where evaluated
-  std::vector<std::pair<std::string, double>> test;         ///< by metric name; empty where not evaluated
+  std::optional<double> loss;                        ///< the objective, regularization included; where evaluated
+  std::vector<std::pair<std::string, double>> test;  ///< by metric name; empty where not evaluated
   std::vector<std::pair<std::string, double>> validation;
 };
 
@@ -54,10 +54,10 @@ struct TrainResult {
   FactorTable items;
   double mean = 0.0;
   std::vector<EpochRecord> epochs;
-  std::uint32_t kept_epoch = 0;              ///< the epoch whose factors these are
-  bool was_stopped = false;                  ///< by the user
-  bool stopped_early = false;                ///< by stop_after
-  std::optional<MetricValues> final_test;    ///< of the kept epoch
+  std::uint32_t kept_epoch = 0;            ///< the epoch whose factors these are
+  bool was_stopped = false;                ///< by the user
+  bool stopped_early = false;              ///< by stop_after
+  std::optional<MetricValues> final_test;  ///< of the kept epoch
   std::optional<MetricValues> final_validation;
 };
 
@@ -68,7 +68,7 @@ struct TrainObserver {
 };
 
 struct WarmStart {
-  const FactorTable* users = nullptr;   ///< in the rows of the data set (mapped by the caller)
+  const FactorTable* users = nullptr;  ///< in the rows of the data set (mapped by the caller)
   const FactorTable* items = nullptr;
 };
 

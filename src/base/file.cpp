@@ -1,0 +1,200 @@
+// POSIX files: mappings, whole reads, and writes by temporary name, fsync and rename.
+#include "concerto/base/file.hpp"
+
+#include <cerrno>
+#include <cstdio>
+#include <system_error>
+#include <utility>
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "concerto/base/error.hpp"
+
+namespace concerto {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// A descriptor that closes itself.
+class Descriptor {
+ public:
+  explicit Descriptor(int value) noexcept : value_(value) {}
+  ~Descriptor() {
+    if (value_ >= 0) ::close(value_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  [[nodiscard]] int get() const noexcept { return value_; }
+
+ private:
+  int value_;
+};
+
+int open_for_reading(const fs::path& path) {
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) throw io_error("open", path.string());
+  return descriptor;
+}
+
+std::size_t file_size(int descriptor, const fs::path& path) {
+  struct stat status {};
+  if (::fstat(descriptor, &status) != 0) throw io_error("stat", path.string());
+  if (S_ISDIR(status.st_mode)) throw Error(ErrorCode::kIo, "is a directory, not a file", path.string());
+  return static_cast<std::size_t>(status.st_size);
+}
+
+fs::path parent_of(const fs::path& path) {
+  const fs::path parent = path.parent_path();
+  return parent.empty() ? fs::path(".") : parent;
+}
+
+void sync_directory(const fs::path& path) {
+  const Descriptor directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (directory.get() < 0) throw io_error("open", path.string());
+  if (::fsync(directory.get()) != 0) throw io_error("fsync", path.string());
+}
+
+/// Without a trailing slash, so that siblings can be named.
+fs::path normal_target(const fs::path& target) {
+  fs::path normal = target.lexically_normal();
+  return normal.filename().empty() ? normal.parent_path() : normal;
+}
+
+fs::path temporary_sibling(const fs::path& target) {
+  return parent_of(target) / ("." + target.filename().string() + ".tmp-" + std::to_string(::getpid()));
+}
+
+}  // namespace
+
+MappedFile::MappedFile(const fs::path& path) {
+  const Descriptor descriptor(open_for_reading(path));
+  size_ = file_size(descriptor.get(), path);
+  if (size_ == 0) return;
+  void* address = ::mmap(nullptr, size_, PROT_READ, MAP_SHARED, descriptor.get(), 0);
+  if (address == MAP_FAILED) throw io_error("map", path.string());
+  data_ = static_cast<const std::byte*>(address);
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
+std::string read_file(const fs::path& path) {
+  const Descriptor descriptor(open_for_reading(path));
+  std::string content(file_size(descriptor.get(), path), '\0');
+  std::size_t filled = 0;
+  for (;;) {
+    // One byte more than the size known so far tells the end of the file from a file that grows or has no size (/proc).
+    if (filled == content.size()) content.resize(filled + 4096);
+    const ssize_t count = ::read(descriptor.get(), content.data() + filled, content.size() - filled);
+    if (count < 0) {
+      if (errno == EINTR) continue;
+      throw io_error("read", path.string());
+    }
+    if (count == 0) break;
+    filled += static_cast<std::size_t>(count);
+  }
+  content.resize(filled);
+  return content;
+}
+
+void write_file(const fs::path& path, std::string_view content) {
+  const fs::path temporary = temporary_sibling(path);
+  try {
+    OutputFile file(temporary);
+    file.write(content);
+    file.finish();
+    if (::rename(temporary.c_str(), path.c_str()) != 0) throw io_error("write", path.string());
+    sync_directory(parent_of(path));
+  } catch (...) {
+    ::unlink(temporary.c_str());
+    throw;
+  }
+}
+
+OutputFile::OutputFile(const fs::path& path)
+    : path_(path), descriptor_(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)) {
+  if (descriptor_ < 0) throw io_error("create", path_.string());
+}
+
+OutputFile::~OutputFile() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+OutputFile::OutputFile(OutputFile&& other) noexcept
+    : path_(std::move(other.path_)), descriptor_(std::exchange(other.descriptor_, -1)) {}
+
+void OutputFile::write(std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t count = ::write(descriptor_, bytes.data(), bytes.size());
+    if (count < 0) {
+      if (errno == EINTR) continue;
+      throw io_error("write", path_.string());
+    }
+    bytes = bytes.subspan(static_cast<std::size_t>(count));
+  }
+}
+
+void OutputFile::write(std::string_view text) {
+  write(std::as_bytes(std::span(text.data(), text.size())));
+}
+
+void OutputFile::finish() {
+  if (::fsync(descriptor_) != 0) throw io_error("fsync", path_.string());
+  const int descriptor = std::exchange(descriptor_, -1);
+  if (::close(descriptor) != 0) throw io_error("close", path_.string());
+}
+
+StagedDirectory::StagedDirectory(fs::path target, std::string_view marker) : target_(normal_target(target)) {
+  std::error_code error;
+  const fs::file_status status = fs::status(target_, error);
+  if (fs::exists(status)) {
+    const bool replaceable = fs::is_directory(status) && (fs::is_empty(target_, error) || fs::exists(target_ / marker));
+    if (!replaceable) {
+      throw Error(ErrorCode::kBadInput,
+                  "exists and is nothing that this command may replace (no " + std::string(marker) +
+                      " in it); choose another name or remove it",
+                  target_.string());
+    }
+  }
+  staging_ = temporary_sibling(target_);
+  fs::remove_all(staging_, error);
+  if (!fs::create_directory(staging_, error)) {
+    throw Error(ErrorCode::kIo, "cannot create directory: " + error.message(), staging_.string());
+  }
+}
+
+StagedDirectory::~StagedDirectory() {
+  if (committed_) return;
+  std::error_code ignored;
+  fs::remove_all(staging_, ignored);
+}
+
+void StagedDirectory::commit() {
+  sync_directory(staging_);
+  const bool replaces = fs::exists(target_);
+  const unsigned flags = replaces ? RENAME_EXCHANGE : 0U;
+  if (::renameat2(AT_FDCWD, staging_.c_str(), AT_FDCWD, target_.c_str(), flags) != 0) {
+    throw io_error("move into place", target_.string());
+  }
+  committed_ = true;
+  if (replaces) {
+    std::error_code ignored;  // what stood there before now bears the temporary name
+    fs::remove_all(staging_, ignored);
+  }
+  sync_directory(parent_of(target_));
+}
+
+}  // namespace concerto
