@@ -1,0 +1,70 @@
+// The order in which an SGD epoch visits the entries: a pure function of the sizes, the seed and the epoch, shared by
+// all backends, so that they agree update by update and do not depend on the number of threads.
+//
+// The matrix is cut into B x B blocks, B = sgd_blocks_per_side(). A stratum of shift s is the B blocks
+// (user block p, item block (p + s) mod B): they share no row. An epoch executes the strata in the order of
+// sgd_strata(); serially, a stratum's blocks run p = 0, 1, ..., B - 1 and a block's entries by user, then by item, in
+// the order of the user orientation (duplicates in the order in which they stand there). Blocks of one stratum may run
+// at the same time, and a block may start as soon as the blocks of the stratum before that share its user block or its
+// item block are done: the result is the serial one, bit for bit.
+//
+// Blocks are cut between rows, not between chunks: a grid is private to its backend, and tables with few chunks would
+// give blocks of unequal size. This file moves no data and does no arithmetic on factors.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "concerto/base/ids.hpp"
+#include "concerto/base/rng.hpp"
+#include "concerto/data/ratings.hpp"
+
+namespace concerto {
+
+/// A block holds about this many entries, if that leaves at most kSgdMaxBlocksPerSide blocks a side.
+inline constexpr EntryIndex kSgdEntriesPerBlock = 4096;
+inline constexpr std::uint32_t kSgdMaxBlocksPerSide = 64;
+
+/// B: sqrt(entries / kSgdEntriesPerBlock), at least 1, at most kSgdMaxBlocksPerSide and the rows of either side.
+[[nodiscard]] inline std::uint32_t sgd_blocks_per_side(EntryIndex entries, RowIndex users, RowIndex items) noexcept {
+  std::uint32_t count = 1;
+  while (count < kSgdMaxBlocksPerSide && count < std::min(users, items) &&
+         EntryIndex{count + 1} * (count + 1) * kSgdEntriesPerBlock <= entries) {
+    ++count;
+  }
+  return count;
+}
+
+/// Exactly `count` ranges of rows that cover one orientation in order, cut at equal numbers of entries: range b begins
+/// at the first row with at least b * entries / count entries before it. A range is empty where one row outweighs it.
+[[nodiscard]] inline std::vector<RowRange> sgd_cut(const CompressedRows& matrix, std::uint32_t count) {
+  std::vector<RowRange> ranges(count);
+  RowIndex begin = 0;
+  for (std::uint32_t b = 0; b < count; ++b) {
+    RowIndex end = matrix.rows;
+    if (b + 1 < count) {
+      const EntryIndex target = matrix.entries() * (b + 1) / count;
+      const auto found = std::lower_bound(matrix.offsets.begin(), matrix.offsets.end(), target);
+      end = static_cast<RowIndex>(found - matrix.offsets.begin());
+    }
+    ranges[b] = {begin, end};
+    begin = end;
+  }
+  return ranges;
+}
+
+/// The shifts of the strata in the order in which the epoch executes them: a permutation of 0..B-1.
+[[nodiscard]] inline std::vector<std::uint32_t> sgd_strata(std::uint32_t blocks, std::uint64_t seed,
+                                                           std::uint32_t epoch) {
+  constexpr std::uint64_t kStream = 0x5347'4400'0000'0000;  // "SGD", apart from the streams of other uses of the seed
+  return random_permutation(blocks, seed, kStream | epoch);
+}
+
+/// The item block that the stratum of this shift pairs with a user block.
+[[nodiscard]] constexpr std::uint32_t sgd_item_block(std::uint32_t user_block, std::uint32_t shift,
+                                                     std::uint32_t blocks) noexcept {
+  return (user_block + shift) % blocks;
+}
+
+}  // namespace concerto
