@@ -5,8 +5,9 @@
 // owns no model: callers hold opaque Buffers and pass them in. A Buffer belongs to the backend that made it. Operations
 // return when their result is visible to later calls on the same backend. Matrices and vectors named here are:
 //   U: users x rank, V: items x rank, Y: the fixed side's table, x: one row of the table being solved.
-// Rows whose entries are none become zero, never NaN (ALS, subspace). Results of deterministic backends do not depend
-// on the number of threads.
+// Rows without entries, or without one that counts (Objective::counts), become zero, never NaN (ALS, subspace; momentum
+// does not apply to them). A direction that a singular system leaves open gets a finite value. Results of deterministic
+// backends do not depend on the number of threads.
 #pragma once
 
 #include <cstdint>
@@ -34,6 +35,10 @@ enum class InnerSolver : std::uint8_t { kCholesky, kCg };
 
 /// Exact row systems are limited to this rank; above, `cg` or `subspace`.
 inline constexpr std::uint32_t kMaxCholeskyRank = 1024;
+
+/// Conjugate gradient stops when |residual|^2 <= kCgNegligible * |right side|^2, or when a direction's curvature is not
+/// positive; otherwise after `cg_steps` steps. It is not preconditioned.
+inline constexpr double kCgNegligible = 1e-14;
 
 /// One ALS step: solve rows [rows.begin, rows.end) of `target` against `fixed`.
 struct SolveStep {

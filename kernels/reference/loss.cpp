@@ -1,0 +1,76 @@
+// Measures: the loss of observed entries, penalties, and errors of predictions; per chunk, then along the tree.
+#include <algorithm>
+#include <cmath>
+
+#include "concerto/base/tree_sum.hpp"
+
+#include "reference_backend.hpp"
+
+namespace concerto::reference {
+namespace {
+
+/// Sum of `row_value(row)` over `rows`: chunk by chunk, then along the tree.
+template <class RowValue>
+double sum_over_rows(RowIndex table_rows, RowRange rows, RowValue row_value) {
+  std::vector<double> leaves;
+  for (const RowRange part : chunk_parts(table_rows, rows)) {
+    double sum = 0.0;
+    for (RowIndex r = part.begin; r < part.end; ++r) sum += row_value(r);
+    leaves.push_back(sum);
+  }
+  return tree_sum(leaves);
+}
+
+/// x.y + mean + both biases.
+double predict(const FactorTable& users, RowIndex u, const FactorTable& items, RowIndex i, double mean) {
+  return dot(users.row(u), items.row(i)) + mean + users.bias(u) + items.bias(i);
+}
+
+}  // namespace
+
+double ReferenceBackend::entry_loss(const Buffer& by_user, RowRange rows, const Buffer& users, const Buffer& items,
+                                    const Objective& objective) {
+  const CompressedRows& matrix = as<Ratings>(by_user).view;
+  const FactorTable& x = as<Table>(users).values;
+  const FactorTable& y = as<Table>(items).values;
+  return sum_over_rows(matrix.rows, rows, [&](RowIndex u) {
+    double sum = 0.0;
+    for (EntryIndex k = matrix.offsets[u]; k < matrix.offsets[u + 1]; ++k) {
+      const double mean = objective.is_implicit() ? 0.0 : objective.mean;
+      sum += objective.entry_loss(matrix.value(k), predict(x, u, y, matrix.columns[k], mean));
+    }
+    return sum;
+  });
+}
+
+double ReferenceBackend::penalty(const Buffer& ratings, RowRange rows, const Buffer& table,
+                                 const Objective& objective) {
+  const CompressedRows& matrix = as<Ratings>(ratings).view;
+  const FactorTable& values = as<Table>(table).values;
+  return sum_over_rows(matrix.rows, rows, [&](RowIndex r) {
+    const auto count = static_cast<double>(counted_entries(matrix, r, objective));
+    double sum = objective.penalty(count, matrix.column_count) * dot(values.row(r), values.row(r));
+    if (objective.biases) sum += objective.bias_penalty(count) * double{values.bias(r)} * values.bias(r);
+    return sum;
+  });
+}
+
+ErrorSums ReferenceBackend::prediction_errors(const CompressedRows& held_out, const Buffer& users, const Buffer& items,
+                                              double mean, float low, float high) {
+  const FactorTable& x = as<Table>(users).values;
+  const FactorTable& y = as<Table>(items).values;
+  const auto sum_errors = [&](auto measure) {
+    return sum_over_rows(held_out.rows, {0, held_out.rows}, [&](RowIndex u) {
+      double sum = 0.0;
+      for (EntryIndex k = held_out.offsets[u]; k < held_out.offsets[u + 1]; ++k) {
+        const double prediction = predict(x, u, y, held_out.columns[k], mean);
+        sum += measure(held_out.value(k) - std::clamp(prediction, double{low}, double{high}));
+      }
+      return sum;
+    });
+  };
+  return {sum_errors([](double error) { return error * error; }),
+          sum_errors([](double error) { return std::fabs(error); })};
+}
+
+}  // namespace concerto::reference
