@@ -24,7 +24,7 @@ class IdMap {
   IdMap() = default;
   /// Rows for the indices 0..count-1, in the order of `random_permutation(count, seed, stream)`: row = order[index].
   [[nodiscard]] static IdMap indices(RowIndex count, std::uint64_t seed, std::uint64_t stream);
-  /// Rows for distinct ascending `ids`: ids[k] has row order[k].
+  /// Rows for distinct ascending `ids`: ids[k] has row order[k]. Bugs in the order end the process.
   [[nodiscard]] static IdMap integers(std::vector<std::uint64_t> ids, std::uint64_t seed, std::uint64_t stream);
   /// Rows for distinct labels in ascending byte order.
   [[nodiscard]] static IdMap labels(std::vector<std::string> labels, std::uint64_t seed, std::uint64_t stream);
@@ -32,19 +32,26 @@ class IdMap {
   [[nodiscard]] IdKind kind() const noexcept { return kind_; }
   [[nodiscard]] RowIndex size() const noexcept { return static_cast<RowIndex>(row_of_rank_.size()); }
 
-  /// The row of an id given as text ("17", "tt0111161"), or nothing if it is not known. O(log size).
+  /// The row of an id given as text ("17", "tt0111161"), or nothing if it is not known. Numbers may have leading zeros,
+  /// as readers take them. O(log size).
   [[nodiscard]] std::optional<RowIndex> find(std::string_view id) const;
   /// The same for an integer id; of kind kLabel it is looked up by its decimal text.
   [[nodiscard]] std::optional<RowIndex> find(std::uint64_t id) const;
   /// The id of a row as text. row < size().
   [[nodiscard]] std::string text(RowIndex row) const;
 
+  /// The row of the k-th id in ascending order, for every k: a whole column of ids is mapped through it at once.
+  [[nodiscard]] std::span<const RowIndex> row_order() const noexcept { return row_of_rank_; }
+
   /// A self-contained byte image (little-endian, versioned) and back; Error{kCorrupt} naming `where` on a bad image.
   [[nodiscard]] std::vector<std::byte> serialize() const;
   [[nodiscard]] static IdMap deserialize(std::span<const std::byte> image, std::string_view where);
 
  private:
-  [[nodiscard]] std::string text_of_rank(RowIndex rank) const;
+  void set_order(RowIndex count, std::uint64_t seed, std::uint64_t stream);
+  void set_labels(const std::vector<std::string>& labels);
+  [[nodiscard]] std::string_view label(RowIndex rank) const noexcept;
+  [[nodiscard]] std::optional<RowIndex> find_label(std::string_view label) const;
 
   IdKind kind_ = IdKind::kIndex;
   std::vector<RowIndex> row_of_rank_;  // rank = position of the id in ascending order
