@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace concerto {
@@ -87,15 +88,29 @@ struct Config {
   OutputConfig output;
 };
 
-/// Reads a TOML file and applies `overrides` ("table.key=value", the value in TOML syntax; a bare word is a string).
-/// Relative paths in the file are relative to the working directory. Validates: every problem is Error{kBadInput}
-/// naming file and line (or the override) and, for an unknown key, the nearest known one. Tables of the design that
-/// this version does not serve yet (replication, cluster, security) are an error saying so.
-[[nodiscard]] Config load_config(const std::filesystem::path& file, const std::vector<std::string>& overrides);
+/// What the caller needs of a configuration.
+enum class ConfigUse {
+  kTraining,   ///< data.train and output.model must be there
+  kAny,        ///< whatever is there must be right; nothing need be
+};
+
+/// Reads a TOML file and applies `overrides` in order ("table.key=value", the value in TOML syntax; a bare word is
+/// text, `a,b` is a list where the key takes one; nothing after `=` puts the key back to its default). Relative paths in
+/// the file are relative to the working directory. Validates: every problem is Error{kBadInput} naming file and line (or
+/// the override) and, for an unknown key, the nearest known one. What the design names and this version does not serve
+/// yet (tables replication, cluster, security; output.snapshots) is Error{kUnsupported}. Defaults that depend on other
+/// keys are filled in as by resolve_defaults.
+[[nodiscard]] Config load_config(const std::filesystem::path& file, const std::vector<std::string>& overrides,
+                                 ConfigUse use = ConfigUse::kTraining);
 
 /// The same from text; `name` stands for the file in messages.
 [[nodiscard]] Config parse_config(std::string_view text, std::string_view name,
-                                  const std::vector<std::string>& overrides);
+                                  const std::vector<std::string>& overrides, ConfigUse use = ConfigUse::kTraining);
+
+/// Fills in, where they are not set, the defaults that follow from other keys: data.duplicates,
+/// model.regularization_exponent, evaluate.metrics; with biases bias_regularization; with implicit and no alpha
+/// unobserved_weight; with alpha values = "weight"; with stop_after stop_metric.
+[[nodiscard]] Config resolve_defaults(Config config);
 
 /// One row for each key: "table.key", its default as TOML text ("" where there is none: the key is required or absent
 /// by default), and one line of help. The table of defaults in the documentation is tested against it.

@@ -1,0 +1,124 @@
+// Contradictions between keys, each as one sentence that says what to change.
+#include "checks.hpp"
+
+#include <filesystem>
+
+#include <fmt/format.h>
+
+#include "concerto/base/error.hpp"
+
+namespace concerto::config {
+namespace {
+
+constexpr std::uint32_t kHighestCholeskyRank = 1024;
+
+class Checker {
+ public:
+  Checker(const Config& config, const Places& places) : config_(config), places_(places) {}
+
+  void data() const {
+    if (given("data.split") && !given("data.split.test")) {
+      fail("data.split", "data.split needs a share, such as {test = 0.1}");
+    }
+    if (given("data.test") && given("data.split")) excludes("data.test", "data.split");
+    if (config_.data.validation_share > 0.0 && config_.data.split &&
+        config_.data.validation_share + config_.data.split->test >= 1.0) {
+      fail("data.validation", "data.validation and data.split.test leave nothing to train on");
+    }
+  }
+
+  void objective() const {
+    if (given("model.alpha") && given("model.unobserved_weight")) excludes("model.alpha", "model.unobserved_weight");
+    if (config_.model.objective == "explicit") {
+      for (const char* key : {"model.alpha", "model.unobserved_weight", "model.confidence", "model.values"}) {
+        if (given(key)) fail(key, fmt::format("{} needs model.objective = \"implicit\"", key));
+      }
+    } else {
+      if (config_.model.biases) fail("model.biases", "model.biases needs model.objective = \"explicit\"");
+      if (config_.solver.kind == "sgd") {
+        fail("solver.kind",
+             "solver.kind = \"sgd\" needs model.objective = \"explicit\"; als and subspace serve implicit");
+      }
+    }
+    if (given("model.confidence") && !config_.model.alpha)
+      fail("model.confidence", "model.confidence needs model.alpha");
+    if (given("model.values") && config_.model.values == "ignore" && config_.model.alpha) {
+      fail("model.values", "model.values = \"ignore\" contradicts model.alpha, which weights entries by their values");
+    }
+    if (given("model.bias_regularization") && !config_.model.biases) {
+      fail("model.bias_regularization", "model.bias_regularization needs model.biases = true");
+    }
+  }
+
+  void solver() const {
+    const SolverConfig& solver = config_.solver;
+    if (config_.model.nonnegative && solver.kind != "sgd") {
+      fail("model.nonnegative", "model.nonnegative needs solver.kind = \"sgd\"");
+    }
+    if (solver.momentum > 0.0 && solver.kind != "als") {
+      fail("solver.momentum", "solver.momentum needs solver.kind = \"als\"");
+    }
+    if (solver.kind == "als" && solver.inner == "cholesky" && config_.model.rank > kHighestCholeskyRank) {
+      fail("solver.inner", fmt::format("solver.inner = \"cholesky\" ends at rank {}, not {}; use solver.inner = \"cg\" "
+                                       "or solver.kind = \"subspace\"",
+                                       kHighestCholeskyRank, config_.model.rank));
+    }
+    if (solver.stop_after > 0 && !given("data.validation")) {
+      fail("solver.stop_after", "solver.stop_after needs data.validation, a file or a share of the training entries");
+    }
+    if (given("solver.stop_metric") && solver.stop_after == 0) {
+      fail("solver.stop_metric", "solver.stop_metric needs solver.stop_after");
+    }
+    if (solver.stop_after > 0 && config_.evaluate.every == 0) {
+      fail("solver.stop_after", "solver.stop_after needs evaluations; evaluate.every = 0 makes none before the end");
+    }
+  }
+
+  void output() const {
+    if (config_.output.model.empty() || config_.output.report.empty()) return;
+    const auto model = std::filesystem::path(config_.output.model).lexically_normal();
+    const auto report = std::filesystem::path(config_.output.report).lexically_normal();
+    if (model == report) fail("output.report", "output.report and output.model are the same path");
+    if (report.parent_path() == model) {
+      fail("output.report", "output.report lies in output.model, which is written as a whole");
+    }
+  }
+
+ private:
+  [[nodiscard]] bool given(std::string_view key) const { return places_.contains(key); }
+
+  [[noreturn]] void fail(std::string_view key, const std::string& message) const {
+    const auto place = places_.find(key);
+    throw Error(ErrorCode::kBadInput, message, place == places_.end() ? std::string(key) : place->second);
+  }
+
+  [[noreturn]] void excludes(std::string_view key, std::string_view other) const {
+    fail(key, fmt::format("{} excludes {} ({}); give one of them", key, other, places_.find(other)->second));
+  }
+
+  const Config& config_;
+  const Places& places_;
+};
+
+}  // namespace
+
+void check_consistent(const Config& config, const Places& places) {
+  const Checker checker(config, places);
+  checker.data();
+  checker.objective();
+  checker.solver();
+  checker.output();
+}
+
+void check_complete(const Config& config, std::string_view name) {
+  if (config.data.train.empty()) {
+    throw Error(ErrorCode::kBadInput, "data.train is required: the file or prepared directory to train on",
+                std::string(name));
+  }
+  if (config.output.model.empty()) {
+    throw Error(ErrorCode::kBadInput, "output.model is required: the directory to write the model to",
+                std::string(name));
+  }
+}
+
+}  // namespace concerto::config

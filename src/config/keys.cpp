@@ -1,0 +1,350 @@
+// The keys themselves. To add one: a member in config.hpp and a row here.
+#include "keys.hpp"
+
+#include <algorithm>
+#include <array>
+#include <limits>
+
+#include "concerto/base/ids.hpp"
+
+namespace concerto::config {
+namespace {
+
+using Words = std::string_view;
+constexpr std::array<Words, 3> kSplits{"random", "user", "last"};
+constexpr std::array<Words, 6> kFormats{"auto", "text", "adjacency", "matrix_market", "libmf", "npz"};
+constexpr std::array<Words, 4> kDuplicates{"sum", "last", "keep", "error"};
+constexpr std::array<Words, 2> kObjectives{"explicit", "implicit"};
+constexpr std::array<Words, 2> kValues{"ignore", "weight"};
+constexpr std::array<Words, 2> kConfidences{"one_plus", "product"};
+constexpr std::array<Words, 3> kSolvers{"als", "subspace", "sgd"};
+constexpr std::array<Words, 2> kInners{"cg", "cholesky"};
+constexpr std::array<Words, 4> kBackends{"auto", "reference", "cpu", "cuda"};
+constexpr std::array<Words, 2> kGathers{"bf16", "fp32"};
+constexpr std::array<Words, 2> kClips{"none", "range"};
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr Range kShare{0.0, 1.0, true, true, "above 0 and below 1"};
+constexpr Range kNotNegative{0.0, kInfinity, false, true, "a finite number, at least 0"};
+constexpr Range kPositive{0.0, kInfinity, true, true, "a finite number above 0"};
+constexpr Range kFinite{-kInfinity, kInfinity, true, true, "a finite number"};
+constexpr Range kExponent{0.0, 10.0, false, false, "from 0 to 10"};
+constexpr Range kBelowOne{0.0, 1.0, false, true, "at least 0 and below 1"};
+
+constexpr std::uint32_t kMostEpochs = 1'000'000;
+constexpr std::uint32_t kMostThreads = 4096;
+constexpr std::uint32_t kHighestRank = 65'536;
+constexpr std::uint64_t kMostInteger = std::numeric_limits<std::int64_t>::max();  // TOML's integers are signed
+
+SplitConfig& split_of(Config& c) {
+  if (!c.data.split) c.data.split.emplace();
+  return *c.data.split;
+}
+
+const std::vector<KeyRule>& rules() {
+  static const std::vector<KeyRule> kRules{{"data.train", TextKey{[](Config & c) -> auto& {return c.data.train;
+}
+}  // namespace
+, "the ratings to train on: a file or a prepared directory; required"
+}  // namespace concerto::config
+, {"data.test", TextKey{[](Config & c) -> auto& {return c.data.test;
+}
+}
+, "held-out ratings; excludes data.split"
+}
+, {"data.split.test", RealKey{[](Config & c) -> auto& {return split_of(c).test;
+}
+, kShare
+}
+, "hold out this share of data.train instead of a file; required in data.split"
+}
+, {"data.split.by", WordKey{[](Config & c) -> auto& {return split_of(c).by;
+}
+, kSplits
+}
+, "random: of all entries; user: of each user's entries; last: each user's latest (needs times)"
+}
+, {"data.split.seed", LongCountKey{[](Config & c) -> auto& {return split_of(c).seed;
+}
+, kMostInteger
+}
+, "of the random choice"
+}
+, {"data.validation", FileOrShareKey{[](Config & c) -> auto& {return c.data.validation_file;
+}
+, [](Config& c) -> auto& {
+  return c.data.validation_share;
+}
+, kShare
+}
+, "a file, or a share of the training entries, that early stopping watches"
+}
+, {"data.format", WordKey{[](Config & c) -> auto& {return c.data.format;
+}
+, kFormats
+}
+, "of the input files; auto recognizes each"
+}
+, {"data.duplicates", WordKey{[](Config & c) -> auto& {return c.data.duplicates;
+}
+, kDuplicates
+}
+, "what becomes of entries of the same user and item; by default sum if implicit, else last"
+}
+, {"data.min_value", OptionalRealKey{[](Config & c) -> auto& {return c.data.min_value;
+}
+, kFinite
+}
+, "entries below this value are dropped"
+}
+, {"data.users", LongCountKey{[](Config & c) -> auto& {return c.data.users;
+}
+, kMaxRows
+}
+, "the number of users where ids are integers from 0; 0: taken from the data"
+}
+, {"data.items", LongCountKey{[](Config & c) -> auto& {return c.data.items;
+}
+, kMaxRows
+}
+, "the number of items, likewise"
+}
+, {"model.objective", WordKey{[](Config & c) -> auto& {return c.model.objective;
+}
+, kObjectives
+}
+, "explicit: fit the values of observed entries; implicit: the whole matrix counts"
+}
+, {"model.rank", CountKey{[](Config & c) -> auto& {return c.model.rank;
+}
+, 1, kHighestRank
+}
+, "the length of a factor vector, 1 to 65,536"
+}
+, {"model.biases", FlagKey{[](Config & c) -> auto& {return c.model.biases;
+}
+}
+, "a bias for each user and item; explicit only"
+}
+, {"model.bias_regularization", OptionalRealKey{[](Config & c) -> auto& {return c.model.bias_regularization;
+}
+, kNotNegative
+}
+, "of the biases; by default model.regularization"
+}
+, {"model.regularization", RealKey{[](Config & c) -> auto& {return c.model.regularization;
+}
+, kNotNegative
+}
+, "the penalty on squared factors"
+}
+, {"model.regularization_exponent", OptionalRealKey{[](Config & c) -> auto& {return c.model.regularization_exponent;
+}
+, kExponent
+}
+, "a row with n entries is penalized n^exponent times; by default 1, but 0 with model.alpha"
+}
+, {"model.values", WordKey{[](Config & c) -> auto& {return c.model.values;
+}
+, kValues
+}
+, "implicit, with unobserved_weight: ignore the values (each is 1) or weight entries by them; alpha uses them"
+}
+, {"model.unobserved_weight", OptionalRealKey{[](Config & c) -> auto& {return c.model.unobserved_weight;
+}
+, kNotNegative
+}
+, "implicit: the weight of every unobserved pair; by default 0.1 unless model.alpha is given"
+}
+, {"model.alpha", OptionalRealKey{[](Config & c) -> auto& {return c.model.alpha;
+}
+, kNotNegative
+}
+, "implicit: confidence grows by alpha with the value; excludes model.unobserved_weight"
+}
+, {"model.confidence", WordKey{[](Config & c) -> auto& {return c.model.confidence;
+}
+, kConfidences
+}
+, "with model.alpha: one_plus is 1 + alpha * abs(value), product is alpha * abs(value)"
+}
+, {"model.nonnegative", FlagKey{[](Config & c) -> auto& {return c.model.nonnegative;
+}
+}
+, "factors of at least 0; solver.kind = \"sgd\" only"
+}
+, {"model.seed", LongCountKey{[](Config & c) -> auto& {return c.model.seed;
+}
+, kMostInteger
+}
+, "of the initial factors and of the order of SGD"
+}
+, {"model.init_stddev", RealKey{[](Config & c) -> auto& {return c.model.init_stddev;
+}
+, kPositive
+}
+, "standard deviation of initial factors, divided by sqrt(rank)"
+}
+, {"model.warm_start", TextKey{[](Config & c) -> auto& {return c.model.warm_start;
+}
+}
+, "a model directory to start from instead"
+}
+, {"solver.kind", WordKey{[](Config & c) -> auto& {return c.solver.kind;
+}
+, kSolvers
+}
+, "als: alternating least squares; subspace: the same by slices of the rank; sgd: explicit only"
+}
+, {"solver.inner", WordKey{[](Config & c) -> auto& {return c.solver.inner;
+}
+, kInners
+}
+, "als: how rows are solved; cholesky is exact and ends at rank 1,024"
+}
+, {"solver.cg_steps", CountKey{[](Config & c) -> auto& {return c.solver.cg_steps;
+}
+, 1, 1000
+}
+, "cg: steps a row in each half-sweep"
+}
+, {"solver.slice", CountKey{[](Config & c) -> auto& {return c.solver.slice;
+}
+, 1, kHighestRank
+}
+, "subspace: columns solved together"
+}
+, {"solver.momentum", RealKey{[](Config & c) -> auto& {return c.solver.momentum;
+}
+, kBelowOne
+}
+, "als: extrapolation after each half-sweep; 0: none"
+}
+, {"solver.epochs", CountKey{[](Config & c) -> auto& {return c.solver.epochs;
+}
+, 1, kMostEpochs
+}
+, "passes over the data"
+}
+, {"solver.learning_rate", RealKey{[](Config & c) -> auto& {return c.solver.learning_rate;
+}
+, kPositive
+}
+, "sgd: of the first epoch"
+}
+, {"solver.decay", RealKey{[](Config & c) -> auto& {return c.solver.decay;
+}
+, kNotNegative
+}
+, "sgd: the rate of epoch e (from 0) is learning_rate / (1 + decay e)"
+}
+, {"solver.stop_after", CountKey{[](Config & c) -> auto& {return c.solver.stop_after;
+}
+, 0, kMostEpochs
+}
+, "stop after this many epochs without improvement on data.validation; 0: never"
+}
+, {"solver.stop_metric", MetricKey{[](Config & c) -> auto& {return c.solver.stop_metric;
+}
+}
+, "what stop_after watches; by default the first of evaluate.metrics"
+}
+, {"compute.backend", WordKey{[](Config & c) -> auto& {return c.compute.backend;
+}
+, kBackends
+}
+, "auto takes the fastest there is; reference is slow and the specification"
+}
+, {"compute.threads", CountKey{[](Config & c) -> auto& {return c.compute.threads;
+}
+, 0, kMostThreads
+}
+, "0: every processor this process may use"
+}
+, {"compute.deterministic", FlagKey{[](Config & c) -> auto& {return c.compute.deterministic;
+}
+}
+, "the same bytes for any number of ranks, at a price; one process is always deterministic"
+}
+, {"compute.gather", WordKey{[](Config & c) -> auto& {return c.compute.gather;
+}
+, kGathers
+}
+, "cuda: the precision factors are read in"
+}
+, {"compute.memory_limit_bytes", LongCountKey{[](Config & c) -> auto& {return c.compute.memory_limit_bytes;
+}
+, kMostInteger
+}
+, "refuse to start what needs more; 0: what the machine has available"
+}
+, {"evaluate.metrics", MetricListKey{[](Config & c) -> auto& {return c.evaluate.metrics;
+}
+}
+, "such as [\"rmse\", \"recall@20\"]; by default rmse and mae if explicit, else recall@20 and ndcg@20"
+}
+, {"evaluate.every", CountKey{[](Config & c) -> auto& {return c.evaluate.every;
+}
+, 0, kMostEpochs
+}
+, "epochs between evaluations; 0: only at the end"
+}
+, {"evaluate.clip", WordKey{[](Config & c) -> auto& {return c.evaluate.clip;
+}
+, kClips
+}
+, "range: predictions are clipped to the range of training values"
+}
+, {"output.model", TextKey{[](Config & c) -> auto& {return c.output.model;
+}
+}
+, "the directory the model is written to; required"
+}
+, {"output.report", TextKey{[](Config & c) -> auto& {return c.output.report;
+}
+}
+, "a file for the report of the run (JSON); by default none"
+}
+,
+}
+;
+return kRules;
+}
+
+constexpr std::array<std::string_view, 7> kTables{"data",    "data.split", "model", "solver",
+                                                  "compute", "evaluate",   "output"};
+constexpr std::array<std::string_view, 5> kPlanned{"replication", "cluster", "security", "output.snapshots",
+                                                   "output.snapshot_every"};
+
+}  // namespace
+
+std::span<const KeyRule> key_rules() {
+  return rules();
+}
+
+const KeyRule* find_rule(std::string_view name) {
+  const auto found =
+      std::find_if(rules().begin(), rules().end(), [&](const KeyRule& rule) { return rule.name == name; });
+  return found == rules().end() ? nullptr : &*found;
+}
+
+std::span<const std::string_view> key_names() {
+  static const std::vector<std::string_view> kNames = [] {
+    std::vector<std::string_view> names;
+    for (const KeyRule& rule : rules()) names.push_back(rule.name);
+    return names;
+  }();
+  return kNames;
+}
+
+std::span<const std::string_view> table_names() {
+  return kTables;
+}
+
+bool is_planned(std::string_view name) {
+  return std::any_of(kPlanned.begin(), kPlanned.end(), [&](std::string_view planned) {
+    return name == planned || (name.starts_with(planned) && name[planned.size()] == '.');
+  });
+}
+
+}  // namespace concerto::config

@@ -1,0 +1,143 @@
+// The table of keys against everything that is made from it: defaults, JSON, documentation, the committed files.
+#include <algorithm>
+#include <cstdlib>
+#include <set>
+
+#include <gmock/gmock.h>
+
+#include "concerto/base/file.hpp"
+
+#include "config_support.hpp"
+
+namespace concerto::test {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+/// The repository, or nothing where the test is started by hand without CONCERTO_SOURCE.
+std::filesystem::path source_folder() {
+  const char* folder = std::getenv("CONCERTO_SOURCE");
+  return folder == nullptr ? std::filesystem::path() : std::filesystem::path(folder);
+}
+
+const ConfigKey& key(const std::string& name) {
+  const auto& keys = config_keys();
+  const auto found = std::find_if(keys.begin(), keys.end(), [&](const ConfigKey& one) { return one.name == name; });
+  EXPECT_NE(found, keys.end()) << name;
+  return *found;
+}
+
+TEST(ConfigKeys, AreDistinctAndExplained) {
+  std::set<std::string> names;
+  for (const ConfigKey& one : config_keys()) {
+    EXPECT_TRUE(names.insert(one.name).second) << one.name << " is there twice";
+    EXPECT_FALSE(one.help.empty()) << one.name;
+    EXPECT_EQ(one.help.find('\n'), std::string::npos) << one.name;
+  }
+  EXPECT_EQ(names.size(), 45U);
+}
+
+TEST(ConfigKeys, DefaultsShownAreThoseOfADefaultConfig) {
+  EXPECT_EQ(key("model.rank").default_text, "64");
+  EXPECT_EQ(key("model.regularization").default_text, "0.05");
+  EXPECT_EQ(key("model.biases").default_text, "false");
+  EXPECT_EQ(key("solver.kind").default_text, "\"als\"");
+  EXPECT_EQ(key("solver.momentum").default_text, "0.0");
+  EXPECT_EQ(key("data.split.by").default_text, "\"random\"");
+  EXPECT_EQ(key("data.train").default_text, "");
+  EXPECT_EQ(key("data.split.test").default_text, "");
+  EXPECT_EQ(key("data.validation").default_text, "");
+  EXPECT_EQ(key("model.alpha").default_text, "");
+}
+
+TEST(ConfigKeys, WritingEveryDefaultOutChangesNothing) {
+  std::string written = "data.train = \"in.txt\"\noutput.model = \"out\"\n";
+  for (const ConfigKey& one : config_keys()) {
+    const bool depends = one.name == "model.values" || one.name == "model.confidence";  // implicit only
+    if (one.default_text.empty() || depends || one.name.starts_with("data.split.")) continue;
+    written += one.name + " = " + one.default_text + "\n";
+  }
+  Config plain;
+  plain.data.train = "in.txt";
+  plain.output.model = "out";
+  EXPECT_EQ(config_to_json(parse_config(written, "run.toml", {})), config_to_json(plain));
+}
+
+TEST(ConfigToJson, HasEveryKeyWithDefaultsFilledIn) {
+  Config config;
+  config.data.train = "in.txt";
+  config.output.model = "out";
+  EXPECT_EQ(config_to_json(config),
+            R"({"data": {"train": "in.txt", "test": null, "validation": null, "format": "auto", "duplicates": "last", )"
+            R"("min_value": null, "users": 0, "items": 0, "split": null}, )"
+            R"("model": {"objective": "explicit", "rank": 64, "biases": false, "bias_regularization": null, )"
+            R"("regularization": 0.05, "regularization_exponent": 1.0, "values": "ignore", "unobserved_weight": null, )"
+            R"("alpha": null, "confidence": "one_plus", "nonnegative": false, "seed": 1, "init_stddev": 0.1, )"
+            R"("warm_start": null}, )"
+            R"("solver": {"kind": "als", "inner": "cg", "cg_steps": 3, "slice": 128, "momentum": 0.0, "epochs": 15, )"
+            R"("learning_rate": 0.05, "decay": 0.0, "stop_after": 0, "stop_metric": null}, )"
+            R"("compute": {"backend": "auto", "threads": 0, "deterministic": false, "gather": "bf16", )"
+            R"("memory_limit_bytes": 0}, )"
+            R"("evaluate": {"metrics": ["rmse", "mae"], "every": 1, "clip": "none"}, )"
+            R"("output": {"model": "out", "report": null}})");
+}
+
+TEST(ConfigToJson, ShowsASplitAndAShare) {
+  const std::string json =
+      config_to_json(parse("", {"data.split={test = 0.25, by = \"user\"}", "data.validation=0.1"}));
+  EXPECT_THAT(json, HasSubstr(R"("split": {"test": 0.25, "by": "user", "seed": 1})"));
+  EXPECT_THAT(json, HasSubstr(R"("validation": 0.1,)"));
+  EXPECT_THAT(config_to_json(parse("", {"data.validation=v.txt"})), HasSubstr(R"("validation": "v.txt",)"));
+}
+
+TEST(ConfigToJson, EscapesText) {
+  Config config;
+  config.data.train = "a\"b\\c\n\x01\x7f d\xc3\xa9 \xff\xed\xa0\x80 \xf0\x9f\x8e\xb5";
+  EXPECT_THAT(config_to_json(config),
+              HasSubstr("\"train\": \"a\\\"b\\\\c\\u000A\\u0001\\u007F d\xc3\xa9 \\uFFFD\\uFFFD\\uFFFD\\uFFFD "
+                        "\xf0\x9f\x8e\xb5\""));
+}
+
+TEST(ConfigToJson, NumbersThatJsonLacksAreNull) {
+  Config config;
+  config.model.regularization = std::numeric_limits<double>::infinity();
+  EXPECT_THAT(config_to_json(config), HasSubstr("\"regularization\": null"));
+  config.model.regularization = 1e300;
+  EXPECT_THAT(config_to_json(config), HasSubstr("\"regularization\": 1e+300"));
+  config.model.regularization = 0.1 + 0.2;
+  EXPECT_THAT(config_to_json(config), HasSubstr("\"regularization\": 0.30000000000000004"));
+}
+
+std::string documented_row(const ConfigKey& one) {
+  const std::string shown = one.default_text.empty() ? "" : "`" + one.default_text + "`";
+  return "| `" + one.name + "` | " + shown + " | " + one.help + " |\n";
+}
+
+TEST(Documentation, ListsEveryKeyAndDefault) {
+  if (source_folder().empty()) GTEST_SKIP() << "SKIPPED: CONCERTO_SOURCE does not name the repository";
+  std::string table = "| key | default | meaning |\n|---|---|---|\n";
+  for (const ConfigKey& one : config_keys()) table += documented_row(one);
+  EXPECT_THAT(read_file(source_folder() / "configs" / "README.md"), HasSubstr(table))
+      << "configs/README.md must have this table:\n"
+      << table;
+}
+
+TEST(CommittedConfigurations, AreValidAndCommented) {
+  if (source_folder().empty()) GTEST_SKIP() << "SKIPPED: CONCERTO_SOURCE does not name the repository";
+  std::set<std::string> names;
+  for (const auto& file : std::filesystem::directory_iterator(source_folder() / "configs")) {
+    if (file.path().extension() != ".toml") continue;
+    names.insert(file.path().filename().string());
+    const Config config = load_config(file.path(), {});
+    EXPECT_THAT(config.output.model, Not(testing::IsEmpty())) << file.path();
+    EXPECT_EQ(read_file(file.path()).front(), '#') << file.path() << " must say what it is for";
+  }
+  for (const char* name :
+       {"quickstart.toml", "movielens-1m-explicit.toml", "movielens-1m-implicit.toml", "large-rank-subspace.toml"}) {
+    EXPECT_TRUE(names.contains(name)) << name;
+  }
+}
+
+}  // namespace
+}  // namespace concerto::test
