@@ -36,279 +36,114 @@ constexpr std::uint32_t kMostThreads = 4096;
 constexpr std::uint32_t kHighestRank = 65'536;
 constexpr std::uint64_t kMostInteger = std::numeric_limits<std::int64_t>::max();  // TOML's integers are signed
 
-SplitConfig& split_of(Config& c) {
-  if (!c.data.split) c.data.split.emplace();
-  return *c.data.split;
+/// The place of a key: a member of a table of the configuration.
+template <auto table, auto member>
+auto& at(Config& config) {
+  return config.*table.*member;
+}
+
+/// The same in data.split, which comes to be with its first key.
+template <auto member>
+auto& at_split(Config& config) {
+  if (!config.data.split) config.data.split.emplace();
+  return *config.data.split.*member;
 }
 
 const std::vector<KeyRule>& rules() {
-  static const std::vector<KeyRule> kRules{{"data.train", TextKey{[](Config & c) -> auto& {return c.data.train;
-}
-}  // namespace
-, "the ratings to train on: a file or a prepared directory; required"
-}  // namespace concerto::config
-, {"data.test", TextKey{[](Config & c) -> auto& {return c.data.test;
-}
-}
-, "held-out ratings; excludes data.split"
-}
-, {"data.split.test", RealKey{[](Config & c) -> auto& {return split_of(c).test;
-}
-, kShare
-}
-, "hold out this share of data.train instead of a file; required in data.split"
-}
-, {"data.split.by", WordKey{[](Config & c) -> auto& {return split_of(c).by;
-}
-, kSplits
-}
-, "random: of all entries; user: of each user's entries; last: each user's latest (needs times)"
-}
-, {"data.split.seed", LongCountKey{[](Config & c) -> auto& {return split_of(c).seed;
-}
-, kMostInteger
-}
-, "of the random choice"
-}
-, {"data.validation", FileOrShareKey{[](Config & c) -> auto& {return c.data.validation_file;
-}
-, [](Config& c) -> auto& {
-  return c.data.validation_share;
-}
-, kShare
-}
-, "a file, or a share of the training entries, that early stopping watches"
-}
-, {"data.format", WordKey{[](Config & c) -> auto& {return c.data.format;
-}
-, kFormats
-}
-, "of the input files; auto recognizes each"
-}
-, {"data.duplicates", WordKey{[](Config & c) -> auto& {return c.data.duplicates;
-}
-, kDuplicates
-}
-, "what becomes of entries of the same user and item; by default sum if implicit, else last"
-}
-, {"data.min_value", OptionalRealKey{[](Config & c) -> auto& {return c.data.min_value;
-}
-, kFinite
-}
-, "entries below this value are dropped"
-}
-, {"data.users", LongCountKey{[](Config & c) -> auto& {return c.data.users;
-}
-, kMaxRows
-}
-, "the number of users where ids are integers from 0; 0: taken from the data"
-}
-, {"data.items", LongCountKey{[](Config & c) -> auto& {return c.data.items;
-}
-, kMaxRows
-}
-, "the number of items, likewise"
-}
-, {"model.objective", WordKey{[](Config & c) -> auto& {return c.model.objective;
-}
-, kObjectives
-}
-, "explicit: fit the values of observed entries; implicit: the whole matrix counts"
-}
-, {"model.rank", CountKey{[](Config & c) -> auto& {return c.model.rank;
-}
-, 1, kHighestRank
-}
-, "the length of a factor vector, 1 to 65,536"
-}
-, {"model.biases", FlagKey{[](Config & c) -> auto& {return c.model.biases;
-}
-}
-, "a bias for each user and item; explicit only"
-}
-, {"model.bias_regularization", OptionalRealKey{[](Config & c) -> auto& {return c.model.bias_regularization;
-}
-, kNotNegative
-}
-, "of the biases; by default model.regularization"
-}
-, {"model.regularization", RealKey{[](Config & c) -> auto& {return c.model.regularization;
-}
-, kNotNegative
-}
-, "the penalty on squared factors"
-}
-, {"model.regularization_exponent", OptionalRealKey{[](Config & c) -> auto& {return c.model.regularization_exponent;
-}
-, kExponent
-}
-, "a row with n entries is penalized n^exponent times; by default 1, but 0 with model.alpha"
-}
-, {"model.values", WordKey{[](Config & c) -> auto& {return c.model.values;
-}
-, kValues
-}
-, "implicit, with unobserved_weight: ignore the values (each is 1) or weight entries by them; alpha uses them"
-}
-, {"model.unobserved_weight", OptionalRealKey{[](Config & c) -> auto& {return c.model.unobserved_weight;
-}
-, kNotNegative
-}
-, "implicit: the weight of every unobserved pair; by default 0.1 unless model.alpha is given"
-}
-, {"model.alpha", OptionalRealKey{[](Config & c) -> auto& {return c.model.alpha;
-}
-, kNotNegative
-}
-, "implicit: confidence grows by alpha with the value; excludes model.unobserved_weight"
-}
-, {"model.confidence", WordKey{[](Config & c) -> auto& {return c.model.confidence;
-}
-, kConfidences
-}
-, "with model.alpha: one_plus is 1 + alpha * abs(value), product is alpha * abs(value)"
-}
-, {"model.nonnegative", FlagKey{[](Config & c) -> auto& {return c.model.nonnegative;
-}
-}
-, "factors of at least 0; solver.kind = \"sgd\" only"
-}
-, {"model.seed", LongCountKey{[](Config & c) -> auto& {return c.model.seed;
-}
-, kMostInteger
-}
-, "of the initial factors and of the order of SGD"
-}
-, {"model.init_stddev", RealKey{[](Config & c) -> auto& {return c.model.init_stddev;
-}
-, kPositive
-}
-, "standard deviation of initial factors, divided by sqrt(rank)"
-}
-, {"model.warm_start", TextKey{[](Config & c) -> auto& {return c.model.warm_start;
-}
-}
-, "a model directory to start from instead"
-}
-, {"solver.kind", WordKey{[](Config & c) -> auto& {return c.solver.kind;
-}
-, kSolvers
-}
-, "als: alternating least squares; subspace: the same by slices of the rank; sgd: explicit only"
-}
-, {"solver.inner", WordKey{[](Config & c) -> auto& {return c.solver.inner;
-}
-, kInners
-}
-, "als: how rows are solved; cholesky is exact and ends at rank 1,024"
-}
-, {"solver.cg_steps", CountKey{[](Config & c) -> auto& {return c.solver.cg_steps;
-}
-, 1, 1000
-}
-, "cg: steps a row in each half-sweep"
-}
-, {"solver.slice", CountKey{[](Config & c) -> auto& {return c.solver.slice;
-}
-, 1, kHighestRank
-}
-, "subspace: columns solved together"
-}
-, {"solver.momentum", RealKey{[](Config & c) -> auto& {return c.solver.momentum;
-}
-, kBelowOne
-}
-, "als: extrapolation after each half-sweep; 0: none"
-}
-, {"solver.epochs", CountKey{[](Config & c) -> auto& {return c.solver.epochs;
-}
-, 1, kMostEpochs
-}
-, "passes over the data"
-}
-, {"solver.learning_rate", RealKey{[](Config & c) -> auto& {return c.solver.learning_rate;
-}
-, kPositive
-}
-, "sgd: of the first epoch"
-}
-, {"solver.decay", RealKey{[](Config & c) -> auto& {return c.solver.decay;
-}
-, kNotNegative
-}
-, "sgd: the rate of epoch e (from 0) is learning_rate / (1 + decay e)"
-}
-, {"solver.stop_after", CountKey{[](Config & c) -> auto& {return c.solver.stop_after;
-}
-, 0, kMostEpochs
-}
-, "stop after this many epochs without improvement on data.validation; 0: never"
-}
-, {"solver.stop_metric", MetricKey{[](Config & c) -> auto& {return c.solver.stop_metric;
-}
-}
-, "what stop_after watches; by default the first of evaluate.metrics"
-}
-, {"compute.backend", WordKey{[](Config & c) -> auto& {return c.compute.backend;
-}
-, kBackends
-}
-, "auto takes the fastest there is; reference is slow and the specification"
-}
-, {"compute.threads", CountKey{[](Config & c) -> auto& {return c.compute.threads;
-}
-, 0, kMostThreads
-}
-, "0: every processor this process may use"
-}
-, {"compute.deterministic", FlagKey{[](Config & c) -> auto& {return c.compute.deterministic;
-}
-}
-, "the same bytes for any number of ranks, at a price; one process is always deterministic"
-}
-, {"compute.gather", WordKey{[](Config & c) -> auto& {return c.compute.gather;
-}
-, kGathers
-}
-, "cuda: the precision factors are read in"
-}
-, {"compute.memory_limit_bytes", LongCountKey{[](Config & c) -> auto& {return c.compute.memory_limit_bytes;
-}
-, kMostInteger
-}
-, "refuse to start what needs more; 0: what the machine has available"
-}
-, {"evaluate.metrics", MetricListKey{[](Config & c) -> auto& {return c.evaluate.metrics;
-}
-}
-, "such as [\"rmse\", \"recall@20\"]; by default rmse and mae if explicit, else recall@20 and ndcg@20"
-}
-, {"evaluate.every", CountKey{[](Config & c) -> auto& {return c.evaluate.every;
-}
-, 0, kMostEpochs
-}
-, "epochs between evaluations; 0: only at the end"
-}
-, {"evaluate.clip", WordKey{[](Config & c) -> auto& {return c.evaluate.clip;
-}
-, kClips
-}
-, "range: predictions are clipped to the range of training values"
-}
-, {"output.model", TextKey{[](Config & c) -> auto& {return c.output.model;
-}
-}
-, "the directory the model is written to; required"
-}
-, {"output.report", TextKey{[](Config & c) -> auto& {return c.output.report;
-}
-}
-, "a file for the report of the run (JSON); by default none"
-}
-,
-}
-;
-return kRules;
+  static const std::vector<KeyRule> kRules{
+      {"data.train", TextKey{at<&Config::data, &DataConfig::train>},
+       "the ratings to train on: a file or a prepared directory; required"},
+      {"data.test", TextKey{at<&Config::data, &DataConfig::test>}, "held-out ratings; excludes data.split"},
+      {"data.split.test", RealKey{at_split<&SplitConfig::test>, kShare},
+       "hold out this share of data.train instead of a file; required in data.split"},
+      {"data.split.by", WordKey{at_split<&SplitConfig::by>, kSplits},
+       "random: of all entries; user: of each user's entries; last: each user's latest (needs times)"},
+      {"data.split.seed", LongCountKey{at_split<&SplitConfig::seed>, kMostInteger}, "of the random choice"},
+      {"data.validation",
+       FileOrShareKey{at<&Config::data, &DataConfig::validation_file>, at<&Config::data, &DataConfig::validation_share>,
+                      kShare},
+       "a file, or a share of the training entries, that early stopping watches"},
+      {"data.format", WordKey{at<&Config::data, &DataConfig::format>, kFormats},
+       "of the input files; auto recognizes each"},
+      {"data.duplicates", WordKey{at<&Config::data, &DataConfig::duplicates>, kDuplicates},
+       "what becomes of entries of the same user and item; by default sum if implicit, else last"},
+      {"data.min_value", OptionalRealKey{at<&Config::data, &DataConfig::min_value>, kFinite},
+       "entries below this value are dropped"},
+      {"data.users", LongCountKey{at<&Config::data, &DataConfig::users>, kMaxRows},
+       "the number of users where ids are integers from 0; 0: taken from the data"},
+      {"data.items", LongCountKey{at<&Config::data, &DataConfig::items>, kMaxRows}, "the number of items, likewise"},
+      {"model.objective", WordKey{at<&Config::model, &ModelConfig::objective>, kObjectives},
+       "explicit: fit the values of observed entries; implicit: the whole matrix counts"},
+      {"model.rank", CountKey{at<&Config::model, &ModelConfig::rank>, 1, kHighestRank},
+       "the length of a factor vector, 1 to 65,536"},
+      {"model.biases", FlagKey{at<&Config::model, &ModelConfig::biases>},
+       "a bias for each user and item; explicit only"},
+      {"model.bias_regularization",
+       OptionalRealKey{at<&Config::model, &ModelConfig::bias_regularization>, kNotNegative},
+       "of the biases; by default model.regularization"},
+      {"model.regularization", RealKey{at<&Config::model, &ModelConfig::regularization>, kNotNegative},
+       "the penalty on squared factors"},
+      {"model.regularization_exponent",
+       OptionalRealKey{at<&Config::model, &ModelConfig::regularization_exponent>, kExponent},
+       "a row with n entries is penalized n^exponent times; by default 1, but 0 with model.alpha"},
+      {"model.values", WordKey{at<&Config::model, &ModelConfig::values>, kValues},
+       "implicit, with unobserved_weight: ignore the values (each is 1) or weight entries by them; alpha uses them"},
+      {"model.unobserved_weight", OptionalRealKey{at<&Config::model, &ModelConfig::unobserved_weight>, kNotNegative},
+       "implicit: the weight of every unobserved pair; by default 0.1 unless model.alpha is given"},
+      {"model.alpha", OptionalRealKey{at<&Config::model, &ModelConfig::alpha>, kNotNegative},
+       "implicit: confidence grows by alpha with the value; excludes model.unobserved_weight"},
+      {"model.confidence", WordKey{at<&Config::model, &ModelConfig::confidence>, kConfidences},
+       "with model.alpha: one_plus is 1 + alpha * abs(value), product is alpha * abs(value)"},
+      {"model.nonnegative", FlagKey{at<&Config::model, &ModelConfig::nonnegative>},
+       "factors of at least 0; solver.kind = \"sgd\" only"},
+      {"model.seed", LongCountKey{at<&Config::model, &ModelConfig::seed>, kMostInteger},
+       "of the initial factors and of the order of SGD"},
+      {"model.init_stddev", RealKey{at<&Config::model, &ModelConfig::init_stddev>, kPositive},
+       "standard deviation of initial factors, divided by sqrt(rank)"},
+      {"model.warm_start", TextKey{at<&Config::model, &ModelConfig::warm_start>},
+       "a model directory to start from instead"},
+      {"solver.kind", WordKey{at<&Config::solver, &SolverConfig::kind>, kSolvers},
+       "als: alternating least squares; subspace: the same by slices of the rank; sgd: explicit only"},
+      {"solver.inner", WordKey{at<&Config::solver, &SolverConfig::inner>, kInners},
+       "als: how rows are solved; cholesky is exact and ends at rank 1,024"},
+      {"solver.cg_steps", CountKey{at<&Config::solver, &SolverConfig::cg_steps>, 1, 1000},
+       "cg: steps a row in each half-sweep"},
+      {"solver.slice", CountKey{at<&Config::solver, &SolverConfig::slice>, 1, kHighestRank},
+       "subspace: columns solved together"},
+      {"solver.momentum", RealKey{at<&Config::solver, &SolverConfig::momentum>, kBelowOne},
+       "als: extrapolation after each half-sweep; 0: none"},
+      {"solver.epochs", CountKey{at<&Config::solver, &SolverConfig::epochs>, 1, kMostEpochs}, "passes over the data"},
+      {"solver.learning_rate", RealKey{at<&Config::solver, &SolverConfig::learning_rate>, kPositive},
+       "sgd: of the first epoch"},
+      {"solver.decay", RealKey{at<&Config::solver, &SolverConfig::decay>, kNotNegative},
+       "sgd: the rate of epoch e (from 0) is learning_rate / (1 + decay e)"},
+      {"solver.stop_after", CountKey{at<&Config::solver, &SolverConfig::stop_after>, 0, kMostEpochs},
+       "stop after this many epochs without improvement on data.validation; 0: never"},
+      {"solver.stop_metric", MetricKey{at<&Config::solver, &SolverConfig::stop_metric>},
+       "what stop_after watches; by default the first of evaluate.metrics"},
+      {"compute.backend", WordKey{at<&Config::compute, &ComputeConfig::backend>, kBackends},
+       "auto takes the fastest there is; reference is slow and the specification"},
+      {"compute.threads", CountKey{at<&Config::compute, &ComputeConfig::threads>, 0, kMostThreads},
+       "0: every processor this process may use"},
+      {"compute.deterministic", FlagKey{at<&Config::compute, &ComputeConfig::deterministic>},
+       "the same bytes for any number of ranks, at a price; one process is always deterministic"},
+      {"compute.gather", WordKey{at<&Config::compute, &ComputeConfig::gather>, kGathers},
+       "cuda: the precision factors are read in"},
+      {"compute.memory_limit_bytes",
+       LongCountKey{at<&Config::compute, &ComputeConfig::memory_limit_bytes>, kMostInteger},
+       "refuse to start what needs more; 0: what the machine has available"},
+      {"evaluate.metrics", MetricListKey{at<&Config::evaluate, &EvaluateConfig::metrics>},
+       "such as [\"rmse\", \"recall@20\"]; by default rmse and mae if explicit, else recall@20 and ndcg@20"},
+      {"evaluate.every", CountKey{at<&Config::evaluate, &EvaluateConfig::every>, 0, kMostEpochs},
+       "epochs between evaluations; 0: only at the end"},
+      {"evaluate.clip", WordKey{at<&Config::evaluate, &EvaluateConfig::clip>, kClips},
+       "range: predictions are clipped to the range of training values"},
+      {"output.model", TextKey{at<&Config::output, &OutputConfig::model>},
+       "the directory the model is written to; required"},
+      {"output.report", TextKey{at<&Config::output, &OutputConfig::report>},
+       "a file for the report of the run (JSON); by default none"},
+  };
+  return kRules;
 }
 
 constexpr std::array<std::string_view, 7> kTables{"data",    "data.split", "model", "solver",
