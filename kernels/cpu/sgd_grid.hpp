@@ -1,0 +1,37 @@
+// The ratings as SGD walks them: B x B blocks (compute/sgd_order.hpp), each with its entries grouped by user.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "concerto/compute/backend.hpp"
+
+#include "sgd_kernel.hpp"
+
+namespace concerto::cpu {
+
+/// Block (p, q) of user block p and item block q is number p * side + q. Its entries are [entry_offsets[number],
+/// entry_offsets[number + 1]) of `entries`, its runs likewise. 8 bytes an entry and 8 a run.
+struct GridBuffer final : Buffer {
+  [[nodiscard]] std::uint64_t bytes() const noexcept override {
+    return entries.size() * sizeof(SgdEntry) + runs.size() * sizeof(SgdRun) +
+           (entry_offsets.size() + run_offsets.size() + user_counts.size() + item_counts.size()) * sizeof(EntryIndex);
+  }
+  [[nodiscard]] std::span<const SgdEntry> block_entries(std::size_t number) const noexcept {
+    return std::span(entries).subspan(entry_offsets[number], entry_offsets[number + 1] - entry_offsets[number]);
+  }
+  [[nodiscard]] std::span<const SgdRun> block_runs(std::size_t number) const noexcept {
+    return std::span(runs).subspan(run_offsets[number], run_offsets[number + 1] - run_offsets[number]);
+  }
+
+  std::uint32_t side = 1;
+  std::vector<SgdEntry> entries;
+  std::vector<SgdRun> runs;
+  std::vector<EntryIndex> entry_offsets;
+  std::vector<EntryIndex> run_offsets;
+  std::vector<EntryIndex> user_counts;
+  std::vector<EntryIndex> item_counts;
+};
+
+}  // namespace concerto::cpu
