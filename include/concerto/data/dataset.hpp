@@ -24,14 +24,15 @@ enum class SplitBy { kRandom, kUser, kLast };
 
 /// How to hold out a part. kRandom: each entry with probability `share`. kUser: of each user's entries floor(share *
 /// count), drawn at random. kLast: of each user's entries the last ceil(share * count) by time (file order breaks
-/// ties; at least one entry always stays in training). Pure in (seed, position in the input).
+/// ties, and is the order where the input has no times; at least one entry always stays in training). Pure in (seed,
+/// position in the input). Entries are split as they were read, before duplicates are merged.
 struct SplitOptions {
-  double share = 0.0;
+  double share = 0.0;  ///< in (0, 1)
   SplitBy by = SplitBy::kRandom;
   std::uint64_t seed = 1;
 };
 
-/// Entries whose user or item the training data does not know.
+/// An entry whose user or item the training data does not know.
 struct UnknownEntry {
   RowIndex user = kNoRow;
   RowIndex item = kNoRow;
@@ -63,10 +64,11 @@ class Dataset {
   /// id maps and both orientations as raw little-endian arrays. Atomic. `held_out`, if given, goes along as the test
   /// part.
   void write(const std::filesystem::path& directory, const HeldOut* held_out) const;
-  /// Maps a prepared directory and verifies it. Error{kCorrupt} naming the file on any damage.
+  /// Maps a prepared directory and verifies it: lengths, checksums, and that every row is what `CompressedRows` says.
+  /// Error{kCorrupt} naming the file on any damage, Error{kUnsupported} on the format of a later version.
   struct Prepared;
   [[nodiscard]] static Prepared map(const std::filesystem::path& directory, ThreadPool& pool);
-  /// Is this a directory that `write` made?
+  /// Is this a directory that `write` made (has it a header file)?
   [[nodiscard]] static bool is_prepared(const std::filesystem::path& path);
 
  private:
@@ -97,8 +99,8 @@ struct DatasetOptions {
 struct BuildCounts {
   EntryIndex read = 0;
   EntryIndex below_min_value = 0;
-  EntryIndex merged_duplicates = 0;
-  EntryIndex held_out = 0;
+  EntryIndex merged_duplicates = 0;  ///< of the training part: read there less kept
+  EntryIndex held_out = 0;           ///< of both held-out parts, before merging
 };
 
 struct BuiltDataset {
@@ -109,9 +111,11 @@ struct BuiltDataset {
 };
 
 /// Builds training data from what was read: filter, split (test first, then validation out of the rest), assign rows
-/// from the training entries only, merge duplicates, both orientations. `raw` is consumed and freed as early as
-/// possible: peak memory is about the triples plus one orientation, and never more than 1.3x (both orientations).
-/// Error{kBadInput} when a part becomes empty or a duplicate is refused.
+/// from the training entries only, merge duplicates, both orientations. Row counts: declared (by the options, else by
+/// the file's own header), or highest training index + 1 where the smallest training id is 0, else distinct ids.
+/// `raw` is consumed and freed array by array: without a split, peak memory is about 1.0x (both orientations), tables
+/// of rows aside. Byte-identical for any number of threads. Error{kBadInput} when a part becomes empty, a duplicate is
+/// refused, or an id does not fit the declared count.
 [[nodiscard]] BuiltDataset build_dataset(RawRatings raw, const DatasetOptions& options,
                                          const std::optional<SplitOptions>& test,
                                          const std::optional<SplitOptions>& validation, ThreadPool& pool);

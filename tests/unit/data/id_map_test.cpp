@@ -1,6 +1,7 @@
 // Id maps: both directions in all three kinds, the row order, and byte images with and without damage.
 #include "concerto/data/id_map.hpp"
 
+#include <algorithm>
 #include <set>
 #include <string>
 #include <vector>
