@@ -111,17 +111,9 @@ std::string read_file(const fs::path& path) {
 }
 
 void write_file(const fs::path& path, std::string_view content) {
-  const fs::path temporary = temporary_sibling(path);
-  try {
-    OutputFile file(temporary);
-    file.write(content);
-    file.finish();
-    if (::rename(temporary.c_str(), path.c_str()) != 0) throw io_error("write", path.string());
-    sync_directory(parent_of(path));
-  } catch (...) {
-    ::unlink(temporary.c_str());
-    throw;
-  }
+  StagedFile file(path);
+  file.write(content);
+  file.commit();
 }
 
 OutputFile::OutputFile(const fs::path& path)
@@ -155,6 +147,20 @@ void OutputFile::finish() {
   if (::fsync(descriptor_) != 0) throw io_error("fsync", path_.string());
   const int descriptor = std::exchange(descriptor_, -1);
   if (::close(descriptor) != 0) throw io_error("close", path_.string());
+}
+
+StagedFile::StagedFile(fs::path target)
+    : target_(std::move(target)), staging_(temporary_sibling(target_)), file_(staging_) {}
+
+StagedFile::~StagedFile() {
+  if (!committed_) ::unlink(staging_.c_str());
+}
+
+void StagedFile::commit() {
+  file_.finish();
+  if (::rename(staging_.c_str(), target_.c_str()) != 0) throw io_error("write", target_.string());
+  committed_ = true;
+  sync_directory(parent_of(target_));
 }
 
 StagedDirectory::StagedDirectory(fs::path target, std::string_view marker) : target_(normal_target(target)) {

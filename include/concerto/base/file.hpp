@@ -50,6 +50,25 @@ class OutputFile {
   int descriptor_ = -1;
 };
 
+/// A file that appears under its name whole, or not at all: it is written in pieces under a temporary name beside it;
+/// `commit` fsyncs it, renames it and fsyncs the parent. The destructor removes what was not committed.
+class StagedFile {
+ public:
+  explicit StagedFile(std::filesystem::path target);
+  ~StagedFile();
+  StagedFile(const StagedFile&) = delete;
+  StagedFile& operator=(const StagedFile&) = delete;
+  void write(std::span<const std::byte> bytes) { file_.write(bytes); }
+  void write(std::string_view text) { file_.write(text); }
+  void commit();
+
+ private:
+  std::filesystem::path target_;
+  std::filesystem::path staging_;
+  OutputFile file_;
+  bool committed_ = false;
+};
+
 /// A directory that appears under its name whole, or not at all: files are written into `path()`, a temporary sibling;
 /// `commit` fsyncs it, puts it in place of `target` (an existing directory there is replaced in one rename exchange)
 /// and fsyncs the parent. The destructor removes what was not committed.
