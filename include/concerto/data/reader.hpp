@@ -7,6 +7,7 @@
 // files are known by name (u.data, ratings.dat, ratings.csv).
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -27,10 +28,12 @@ struct ReadOptions {
   bool need_values = false;          ///< Error{kBadInput} where the file has no value column.
   std::uint64_t declared_users = 0;  ///< 0: not declared. An index id at or above it is an error.
   std::uint64_t declared_items = 0;
+  std::size_t chunk_bytes = std::size_t{1} << 20U;  ///< How much text a thread parses at a time; no effect on results.
 };
 
 /// One column of ids as read, before rows are assigned: numbers where every id is a 32-bit non-negative integer below
-/// kNoRow, else positions in `labels`.
+/// kNoRow ("007" is 7), else positions in `labels` (then "007" and "7" are two). LIBMF, MatrixMarket and npz files have
+/// indices only, here always counted from 0; anything else in them is an error.
 struct IdColumn {
   std::vector<std::uint32_t> values;
   bool is_label = false;
