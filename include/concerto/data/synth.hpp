@@ -19,7 +19,7 @@ struct SynthOptions {
   double mean = 3.5;
   double signal_stddev = 0.8;  ///< of planted scores x.y + b_u + b_i
   double noise_stddev = 0.6;
-  double test_share = 0.1;
+  double test_share = 0.1;   ///< of the entries, each by itself; a user's first entry is never held out
   bool is_implicit = false;  ///< clicks: popular and well-liked items are more likely to be seen; no values
   std::uint64_t seed = 1;
 };
@@ -32,10 +32,20 @@ struct SynthSummary {
   double noise_stddev = 0.0;
 };
 
-/// Writes train.txt and test.txt (`user item value` or `user item`), the true factors user_factors.npy,
-/// item_factors.npy (and biases), and truth.json (options, noise, true scores) into `directory`, atomically. Entries
-/// stream to disk: memory is O(users + items + one user's items), 100 million entries fit easily. Deterministic in the
-/// options for any number of threads. `progress(done, total)` is called now and then, from one thread.
+/// Writes train.txt and test.txt (`user item value` or `user item`), the true factors user_factors.npy and
+/// item_factors.npy (float32, a row for each id), user_biases.npy and item_biases.npy, and truth.json (options, counts,
+/// true score) into `directory`, atomically.
+///
+/// Ids count from 0; item 0 is the most popular one. The number of entries is exact, pairs are distinct, and where
+/// entries >= users every user has at least one. A user's items are drawn one after another without replacement, with
+/// probability proportional to popularity; implicit: to popularity * exp(x.y), where x.y counts at most 2.5
+/// signal_stddev, so that x.y + b_i (b_i the log of the popularity) is the best possible ranking. Explicit ratings are
+/// mean + b_u + b_i + x.y + noise, rounded to half stars and clipped to [0.5, 5]; biases have 30 % of the signal's
+/// variance.
+///
+/// Entries stream to disk: memory is O((users + items) * rank), 100 million entries fit easily. The same bytes for any
+/// number of threads. `progress(done, total)` is called now and then, from the calling thread. Error{kBadInput} naming
+/// the option that cannot be served.
 SynthSummary synthesize(const SynthOptions& options, const std::filesystem::path& directory, ThreadPool& pool,
                         const std::function<void(std::uint64_t, std::uint64_t)>& progress);
 
