@@ -37,10 +37,11 @@ struct RatingsBuffer final : Buffer {
   CompressedRows view;
 };
 
-/// Y^T Y: stride x stride floats, both triangles filled, zero padding.
+/// Y^T Y: stride x stride floats, both triangles filled, zero padding, and one vector more: slices of its rows may be
+/// read in whole vectors.
 struct GramBuffer final : Buffer {
   explicit GramBuffer(std::uint32_t gram_rank)
-      : rank(gram_rank), stride(FactorTable::padded(gram_rank)), values(stride * stride, 0.0F) {}
+      : rank(gram_rank), stride(FactorTable::padded(gram_rank)), values(stride * stride + 16, 0.0F) {}
   [[nodiscard]] std::uint64_t bytes() const noexcept override { return values.size() * sizeof(float); }
   std::uint32_t rank;
   std::size_t stride;
