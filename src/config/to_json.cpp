@@ -4,7 +4,6 @@
 #include "concerto/config/config.hpp"
 
 #include "keys.hpp"
-#include "text.hpp"
 #include "values.hpp"
 
 namespace concerto {

@@ -59,6 +59,13 @@ class Dataset {
   [[nodiscard]] CompressedRows by_user() const noexcept { return by_user_view_; }
   [[nodiscard]] CompressedRows by_item() const noexcept { return by_item_view_; }
   [[nodiscard]] EntryIndex entries() const noexcept { return by_user_view_.entries(); }
+  [[nodiscard]] bool has_values() const noexcept { return !by_user_view_.values.empty(); }
+
+  /// From now on every entry counts as 1 (implicit, values = "ignore"), as if the input had no values.
+  void ignore_values() noexcept {
+    by_user_view_.values = {};
+    by_item_view_.values = {};
+  }
 
   /// Writes the prepared form: a directory with a header (format version, shapes, per-file length and checksum), the
   /// id maps and both orientations as raw little-endian arrays. Atomic. `held_out`, if given, goes along as the test

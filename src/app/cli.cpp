@@ -1,0 +1,216 @@
+// The command line by CLI11; the only file that sees it. Each command has a function that declares its options.
+#include "cli.hpp"
+
+#include <algorithm>
+#include <new>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "concerto/base/error.hpp"
+
+#include "commands.hpp"
+#include "log.hpp"
+
+namespace concerto {
+namespace {
+
+struct AllArguments {
+  TrainArguments train;
+  EvaluateArguments evaluate;
+  RecommendArguments recommend;
+  SimilarArguments similar;
+  InspectArguments inspect;
+  ExportArguments exporting;
+  PrepareArguments prepare;
+  SynthArguments synth;
+};
+
+constexpr const char* kFormats = "auto, text, adjacency, matrix_market, libmf or npz";
+
+void add_threads(CLI::App& command, ComputeConfig& compute) {
+  command.add_option("--threads", compute.threads, "threads; 0: every processor this process may use");
+}
+
+void add_backend(CLI::App& command, ComputeConfig& compute) {
+  add_threads(command, compute);
+  command.add_option("--backend", compute.backend, "auto, reference or cpu");
+}
+
+void add_train(CLI::App& program, TrainArguments& arguments) {
+  CLI::App& command = *program.add_subcommand("train", "Train a model as a configuration file says");
+  command.add_option("CONFIG", arguments.config, "configuration file (TOML)")->required();
+  command.add_option("--set", arguments.overrides, "table.key=value: override a key; may be given often")
+      ->allow_extra_args(false);
+  command.add_option("--report", arguments.report, "write the report to this file (overrides output.report)");
+  command.footer("Ctrl-C keeps the last complete epoch; twice ends at once.");
+}
+
+void add_evaluate(CLI::App& program, EvaluateArguments& arguments) {
+  CLI::App& command = *program.add_subcommand("evaluate", "Measure a model on held-out entries, beside popularity");
+  command.add_option("MODEL", arguments.model, "model directory")->required();
+  command.add_option("--data", arguments.data, "held-out entries: a file, or a prepared directory's test part")
+      ->required();
+  command.add_option("--exclude", arguments.exclude, "training entries, left out of rankings; needed to rank");
+  command.add_option("--history", arguments.history, "users unseen by the model are folded in from this file");
+  command.add_option("--metrics", arguments.metrics, "such as rmse,mae,recall@20,ndcg@20,coverage@100")->delimiter(',');
+  command.add_option("--format", arguments.format, std::string("format of the files: ") + kFormats);
+  command.add_option("--min-value", arguments.min_value, "leave out entries below this value");
+  command.add_option("--clip", arguments.clip, "none, or range: clamp predictions to the range of training values");
+  command.add_option("--report", arguments.report, "write a JSON report to this file");
+  add_backend(command, arguments.compute);
+}
+
+void add_recommend(CLI::App& program, RecommendArguments& arguments) {
+  CLI::App& command = *program.add_subcommand("recommend", "The best items for users, as lines `user item score`");
+  command.add_option("MODEL", arguments.model, "model directory")->required();
+  command.add_option("--users", arguments.users, "ids of users, separated by commas; or all")->delimiter(',');
+  command.add_option("--history", arguments.history, "recommend to the users of this file, from their entries there");
+  command.add_option("--top", arguments.top, "items for each user")->check(CLI::PositiveNumber)->capture_default_str();
+  command.add_option("--exclude", arguments.exclude, "entries whose items are not recommended again");
+  command.add_option("--format", arguments.format, "tsv, or json: one object a line");
+  command.add_option("--input-format", arguments.input_format, std::string("format of the files: ") + kFormats);
+  add_backend(command, arguments.compute);
+}
+
+void add_similar(CLI::App& program, SimilarArguments& arguments) {
+  CLI::App& command = *program.add_subcommand("similar", "Items with the most similar factors, as `item item cosine`");
+  command.add_option("MODEL", arguments.model, "model directory")->required();
+  command.add_option("--items", arguments.items, "ids of items, separated by commas")->required()->delimiter(',');
+  command.add_option("--top", arguments.top, "items for each item")->check(CLI::PositiveNumber)->capture_default_str();
+  command.add_option("--format", arguments.format, "tsv, or json: one object a line");
+  add_backend(command, arguments.compute);
+}
+
+void add_inspect(CLI::App& program, InspectArguments& arguments) {
+  CLI::App& command = *program.add_subcommand("inspect", "What a model or a data set is");
+  command.add_option("PATH", arguments.path, "model directory, prepared directory or data file")->required();
+  command.add_option("--format", arguments.format, std::string("format of a data file: ") + kFormats);
+  add_threads(command, arguments.compute);
+}
+
+void add_export(CLI::App& program, ExportArguments& arguments) {
+  CLI::App& command = *program.add_subcommand("export", "Write a model's factors for other programs");
+  command.add_option("MODEL", arguments.model, "model directory")->required();
+  command.add_option("--format", arguments.format, "npy, safetensors or text")->required();
+  command.add_option("--out", arguments.out, "directory to write (npy, text) or file (safetensors)")->required();
+}
+
+void add_prepare(CLI::App& program, PrepareArguments& arguments) {
+  CLI::App& command = *program.add_subcommand("prepare", "Read a data set once, for `train` to map into memory");
+  command.add_option("DATA", arguments.data.train, "data file")->required();
+  command.add_option("--out", arguments.out, "directory to write")->required();
+  command.add_option("--format", arguments.data.format, std::string("format of the data: ") + kFormats);
+  command.add_option("--duplicates", arguments.data.duplicates, "sum, last, keep or error; sum if implicit, else last");
+  command.add_option("--min-value", arguments.data.min_value, "leave out entries below this value");
+  command.add_flag("--implicit", arguments.is_implicit, "for implicit feedback");
+  command.add_option("--values", arguments.values, "with --implicit: ignore, or weight");
+  command.add_option("--users", arguments.data.users, "declared number of users");
+  command.add_option("--items", arguments.data.items, "declared number of items");
+  command.add_option("--test", arguments.data.test, "file of held-out entries to keep along");
+  const auto split = [&arguments]() -> SplitConfig& {
+    if (!arguments.data.split) arguments.data.split.emplace();
+    return *arguments.data.split;
+  };
+  auto* share = command.add_option_function<double>(
+      "--split", [split](double value) { split().test = value; }, "share to hold out, in (0, 1)");
+  share->check(CLI::Range(1e-9, 1.0 - 1e-9));
+  command
+      .add_option_function<std::string>(
+          "--split-by", [split](const std::string& by) { split().by = by; }, "random, user or last")
+      ->needs(share);
+  command
+      .add_option_function<std::uint64_t>(
+          "--split-seed", [split](std::uint64_t seed) { split().seed = seed; }, "seed of the split")
+      ->needs(share);
+  command.add_option("--memory-limit", arguments.compute.memory_limit_bytes, "bytes; 0: what the machine has");
+  add_threads(command, arguments.compute);
+}
+
+void add_synth(CLI::App& program, SynthArguments& arguments) {
+  CLI::App& command = *program.add_subcommand("synth", "Generate data with a known true model");
+  SynthOptions& options = arguments.options;
+  command.add_option("--users", options.users, "users")->capture_default_str();
+  command.add_option("--items", options.items, "items")->capture_default_str();
+  command.add_option("--entries", options.entries, "distinct pairs, held-out ones included")->capture_default_str();
+  command.add_option("--rank", options.rank, "rank of the true model")->capture_default_str();
+  command.add_option("--out", arguments.out, "directory to write")->required();
+  command.add_option("--zipf", options.zipf_exponent, "exponent of item popularity")->capture_default_str();
+  command.add_option("--activity", options.activity_sigma, "spread of the logarithm of user activity")
+      ->capture_default_str();
+  command.add_option("--mean", options.mean, "mean value")->capture_default_str();
+  command.add_option("--signal", options.signal_stddev, "standard deviation of true scores")->capture_default_str();
+  command.add_option("--noise", options.noise_stddev, "standard deviation of the noise")->capture_default_str();
+  command.add_option("--test-share", options.test_share, "share of the entries in test.txt")->capture_default_str();
+  command.add_flag("--implicit", options.is_implicit, "clicks without values");
+  command.add_option("--seed", options.seed, "seed")->capture_default_str();
+  add_threads(command, arguments.compute);
+}
+
+void run_chosen(const CLI::App& program, const AllArguments& arguments, Console& console) {
+  const std::string name = program.get_subcommands().front()->get_name();
+  if (name == "train") run_train(arguments.train, console);
+  if (name == "evaluate") run_evaluate(arguments.evaluate, console);
+  if (name == "recommend") run_recommend(arguments.recommend, console);
+  if (name == "similar") run_similar(arguments.similar, console);
+  if (name == "inspect") run_inspect(arguments.inspect, console);
+  if (name == "export") run_export(arguments.exporting, console);
+  if (name == "prepare") run_prepare(arguments.prepare, console);
+  if (name == "synth") run_synth(arguments.synth, console);
+}
+
+/// The first line alone: an error is one line.
+std::string one_line(std::string text) {
+  std::replace(text.begin(), text.end(), '\n', ' ');
+  return text;
+}
+
+int parse_and_run(const std::vector<std::string>& words, std::ostream& out, std::ostream& err) {
+  CLI::App program{"Concerto factorizes large sparse matrices: ratings or clicks in, factors and recommendations out.",
+                   "concerto"};
+  program.set_version_flag("--version", std::string("concerto ") + CONCERTO_VERSION);
+  program.require_subcommand(1);
+  program.footer(
+      "concerto COMMAND --help explains a command. Exit status: 0 done, 1 the system refused something,\n"
+      "2 the command, the configuration or the data is wrong, 130 interrupted with nothing to keep.");
+  AllArguments arguments;
+  add_train(program, arguments.train);
+  add_evaluate(program, arguments.evaluate);
+  add_recommend(program, arguments.recommend);
+  add_similar(program, arguments.similar);
+  add_inspect(program, arguments.inspect);
+  add_export(program, arguments.exporting);
+  add_prepare(program, arguments.prepare);
+  add_synth(program, arguments.synth);
+  try {
+    program.parse(std::vector<std::string>(words.rbegin(), words.rend()));
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return program.exit(error, out, err);
+    throw Error(ErrorCode::kBadInput, one_line(error.what()) + " (see --help)", "command line");
+  }
+  Log log(err);
+  Console console{out, err, log, &err == &std::cerr && isatty(STDERR_FILENO) == 1};
+  run_chosen(program, arguments, console);
+  return 0;
+}
+
+}  // namespace
+
+int run_program(const std::vector<std::string>& arguments, std::ostream& out, std::ostream& err) {
+  try {
+    return parse_and_run(arguments, out, err);
+  } catch (const Error& error) {
+    err << "concerto: error: " << one_line(error.what()) << std::endl;
+    return exit_status(error.code());
+  } catch (const std::bad_alloc&) {
+    err << "concerto: error: memory: the system gives no more; use less data, a lower rank or fewer threads"
+        << std::endl;
+    return 1;
+  } catch (const std::exception& error) {
+    err << "concerto: error: " << one_line(error.what()) << std::endl;
+    return 1;
+  }
+}
+
+}  // namespace concerto

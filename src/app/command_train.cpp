@@ -1,0 +1,275 @@
+// `concerto train CONFIG.toml`: data in, model and report out.
+//
+// Everything that can be refused is refused before training: configuration, paths, memory, data. The model is written
+// before the report, so a report tells of a model that is there.
+#include <chrono>
+#include <limits>
+
+#include <fmt/format.h>
+
+#include "concerto/base/error.hpp"
+#include "concerto/base/file.hpp"
+#include "concerto/compute/backends.hpp"
+#include "concerto/model/model.hpp"
+#include "concerto/train/trainer.hpp"
+
+#include "commands.hpp"
+#include "engine.hpp"
+#include "inputs.hpp"
+#include "machine.hpp"
+#include "memory.hpp"
+#include "progress.hpp"
+#include "report.hpp"
+#include "signals.hpp"
+#include "summary.hpp"
+
+namespace concerto {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+Objective make_objective(const ModelConfig& model) {
+  Objective objective;
+  if (model.objective == "implicit") {
+    objective.kind = model.alpha ? ObjectiveKind::kImplicitAlpha : ObjectiveKind::kImplicitUnobserved;
+  }
+  objective.regularization = model.regularization;
+  objective.regularization_exponent = model.regularization_exponent.value_or(model.alpha ? 0.0 : 1.0);
+  objective.biases = model.biases;
+  objective.bias_regularization = model.bias_regularization.value_or(model.regularization);
+  objective.unobserved_weight = model.unobserved_weight.value_or(objective.unobserved_weight);
+  objective.alpha = model.alpha.value_or(objective.alpha);
+  objective.confidence = model.confidence == "product" ? Confidence::kProduct : Confidence::kOnePlus;
+  return objective;
+}
+
+SolverKind solver_kind(const std::string& name) {
+  if (name == "subspace") return SolverKind::kSubspace;
+  return name == "sgd" ? SolverKind::kSgd : SolverKind::kAls;
+}
+
+TrainOptions make_options(const Config& config) {
+  TrainOptions options;
+  options.objective = make_objective(config.model);
+  options.rank = config.model.rank;
+  options.seed = config.model.seed;
+  options.init_stddev = config.model.init_stddev;
+  options.nonnegative = config.model.nonnegative;
+  options.solver = solver_kind(config.solver.kind);
+  options.inner = config.solver.inner == "cholesky" ? InnerSolver::kCholesky : InnerSolver::kCg;
+  options.cg_steps = config.solver.cg_steps;
+  options.slice = config.solver.slice;
+  options.momentum = config.solver.momentum;
+  options.epochs = config.solver.epochs;
+  options.learning_rate = config.solver.learning_rate;
+  options.decay = config.solver.decay;
+  options.stop_after = config.solver.stop_after;
+  options.metrics = parse_metrics(config.evaluate.metrics, options.objective.is_implicit());
+  options.evaluate_every = config.evaluate.every;
+  options.clip_to_range = config.evaluate.clip == "range";
+  if (options.stop_after > 0 && !config.solver.stop_metric.empty()) {
+    options.stop_metric = parse_metric(config.solver.stop_metric);
+  }
+  return options;
+}
+
+void require_training_memory(const Config& config, const TrainOptions& options, const Dataset& data, unsigned threads) {
+  MemoryShape shape;
+  shape.users = data.users().size();
+  shape.items = data.items().size();
+  shape.entries = data.entries();
+  shape.rank = options.rank;
+  shape.values = data.has_values();
+  shape.biases = options.objective.biases;
+  shape.is_implicit = options.objective.is_implicit();
+  shape.slice = options.slice;
+  shape.threads = threads;
+  switch (options.solver) {
+    case SolverKind::kSubspace:
+      shape.solver = MemoryShape::Solver::kSubspace;
+      break;
+    case SolverKind::kSgd:
+      shape.solver = MemoryShape::Solver::kSgd;
+      break;
+    case SolverKind::kAls:
+      shape.solver =
+          options.inner == InnerSolver::kCholesky ? MemoryShape::Solver::kCholesky : MemoryShape::Solver::kCg;
+  }
+  const unsigned copies = (options.stop_after > 0 ? 2 : 1) + (config.model.warm_start.empty() ? 0 : 2);
+  require_memory(predict_training_bytes(shape, copies), {config.compute.memory_limit_bytes},
+                 fmt::format("training {} users and {} items at rank {}", shape.users, shape.items, shape.rank),
+                 "lower model.rank or use a machine with more memory");
+}
+
+/// One side of a warm start in the rows of the new data: rows the old model knows, and drawn ones for the others.
+FactorTable warm_side(const FactorTable& old, const IdMap& old_ids, const IdMap& ids, Side side,
+                      const TrainOptions& options) {
+  FactorTable table({ids.size(), old.rank(), old.shape().biases});
+  initialize(table, side, options.seed, options.init_stddev);
+  for (RowIndex row = 0; row < ids.size(); ++row) {
+    const auto known = old_ids.find(ids.text(row));
+    if (!known) continue;
+    const auto from = old.row(*known);
+    std::copy(from.begin(), from.end(), table.row(row).begin());
+    if (old.shape().biases) table.biases()[row] = old.bias(*known);
+  }
+  return table;
+}
+
+struct WarmTables {
+  FactorTable users;
+  FactorTable items;
+};
+
+std::optional<WarmTables> load_warm_start(const Config& config, const Dataset& data, const TrainOptions& options) {
+  if (config.model.warm_start.empty()) return std::nullopt;
+  const Model old = load_model(config.model.warm_start);
+  const auto describe = [](std::uint32_t rank, bool biases) {
+    return fmt::format("rank {} {} biases", rank, biases ? "with" : "without");
+  };
+  if (old.users.rank() != options.rank || old.users.shape().biases != options.objective.biases) {
+    throw Error(ErrorCode::kBadInput,
+                fmt::format("{} has {}, this run {}", config.model.warm_start,
+                            describe(old.users.rank(), old.users.shape().biases),
+                            describe(options.rank, options.objective.biases)),
+                "model.warm_start");
+  }
+  return WarmTables{warm_side(old.users, old.user_ids, data.users(), Side::kUsers, options),
+                    warm_side(old.items, old.item_ids, data.items(), Side::kItems, options)};
+}
+
+Model make_model(TrainResult& result, const TrainOptions& options, const Dataset& data,
+                 const std::string& config_json) {
+  Model model;
+  model.objective = options.objective;
+  model.objective.mean = result.mean;
+  model.users = std::move(result.users);
+  model.items = std::move(result.items);
+  model.user_ids = data.users();
+  model.item_ids = data.items();
+  model.values_ignored = !data.has_values();
+  const CompressedRows ratings = data.by_user();
+  model.lowest_value = model.highest_value = 1.0F;
+  if (data.has_values()) {
+    const auto [low, high] = std::minmax_element(ratings.values.begin(), ratings.values.end());
+    model.lowest_value = *low;
+    model.highest_value = *high;
+  }
+  model.config_json = config_json;
+  model.metrics_json = result.final_test ? metrics_to_json(*result.final_test) : "{}";
+  return model;
+}
+
+MachineFacts machine_facts(Engine& engine) {
+  MachineFacts machine;
+  machine.cpu = cpu_model();
+  machine.threads = engine.pool().size();
+  const auto sets = cpu_instruction_sets();
+  machine.instruction_set = engine.backend().name() == "cpu" && !sets.empty() ? sets.front() : "scalar";
+  machine.memory_bytes = physical_memory_bytes();
+  machine.backend = engine.backend().description();
+  return machine;
+}
+
+DataFacts data_facts(const LoadedData& data, double mean) {
+  return {data.train.users().size(),
+          data.train.items().size(),
+          data.train.entries(),
+          data.test ? data.test->entries() : 0,
+          data.validation ? data.validation->entries() : 0,
+          data.counts.merged_duplicates,
+          data.counts.below_min_value,
+          mean};
+}
+
+void check_paths(const Config& config) {
+  require_model_target(config.output.model, "output.model");
+  if (!config.output.report.empty()) {
+    require_output_parent(config.output.report, "output.report");
+    if (std::filesystem::is_directory(config.output.report)) {
+      throw Error(ErrorCode::kBadInput, config.output.report + " is a directory", "output.report");
+    }
+  }
+  if (!config.model.warm_start.empty() && !is_model(config.model.warm_start)) {
+    throw Error(ErrorCode::kBadInput, "there is no model at " + config.model.warm_start, "model.warm_start");
+  }
+}
+
+std::string ending(const TrainResult& result) {
+  if (result.was_stopped) return "stopped";
+  return result.stopped_early ? "early" : "epochs";
+}
+
+void print_summary(const Config& config, const TrainReport& report, Console& console) {
+  std::ostream& out = console.out;
+  out << fmt::format(
+      "trained {} at rank {}: {} epochs in {} ({} an epoch, {} updates/s)\n", config.solver.kind, config.model.rank,
+      report.epochs.size(), duration_text(train_seconds(report.epochs)),
+      duration_text(seconds_per_epoch(report.epochs)),
+      count_text(static_cast<double>(report.data.train_entries) / std::max(seconds_per_epoch(report.epochs), 1e-9)));
+  if (report.ended == "stopped") out << fmt::format("stopped on request; epoch {} is kept\n", report.kept_epoch);
+  if (report.ended == "early") out << fmt::format("stopped early; epoch {} is kept, the best\n", report.kept_epoch);
+  if (report.test) {
+    out << "\non the test part:\n";
+    print_metrics(out, *report.test, report.popularity ? &*report.popularity : nullptr);
+  }
+  if (report.validation) {
+    out << "\non the validation part:\n";
+    print_metrics(out, *report.validation, nullptr);
+  }
+  out << '\n';
+  print_row(out, "model", config.output.model);
+  if (!config.output.report.empty()) print_row(out, "report", config.output.report);
+  out << std::flush;
+}
+
+}  // namespace
+
+void run_train(const TrainArguments& arguments, Console& console) {
+  const StopSignals signals(console.err);
+  Config config = load_config(arguments.config, arguments.overrides);
+  if (!arguments.report.empty()) config.output.report = arguments.report;
+  const std::string config_json = config_to_json(config);
+  const TrainOptions options = make_options(config);
+  check_paths(config);
+  Engine engine(config.compute, console.log);
+
+  const Clock::time_point load_begin = Clock::now();
+  const LoadedData data = load_data(config.data, reading_rules(config.model.objective, config.model.values),
+                                    {config.compute.memory_limit_bytes}, engine.pool(), console.log);
+  TrainReport report;
+  report.load_seconds = std::chrono::duration<double>(Clock::now() - load_begin).count();
+  require_training_memory(config, options, data.train, engine.pool().size());
+  const std::optional<WarmTables> warm = load_warm_start(config, data.train, options);
+
+  const HeldOut* test = data.test ? &*data.test : nullptr;
+  const HeldOut* validation = data.validation ? &*data.validation : nullptr;
+  if (test != nullptr) {
+    report.popularity = evaluate_popularity(*test, data.train.by_user(), data.train.by_item(), options.metrics);
+  }
+  TrainResult result;
+  {
+    Progress progress(console, options.epochs, data.train.entries());
+    result = train(engine.backend(), data.train, test, validation, options,
+                   warm ? std::optional<WarmStart>({&warm->users, &warm->items}) : std::nullopt, progress.observer(),
+                   signals.token());
+  }
+  const double mean = result.mean;
+  const Model model = make_model(result, options, data.train, config_json);
+  save_model(model, config.output.model);
+
+  report.config_json = config_json;
+  report.machine = machine_facts(engine);
+  report.data = data_facts(data, mean);
+  report.epochs = std::move(result.epochs);
+  report.kept_epoch = result.kept_epoch;
+  report.ended = ending(result);
+  report.test = std::move(result.final_test);
+  report.validation = std::move(result.final_validation);
+  report.total_seconds = seconds_since_process_start();
+  report.peak_rss_bytes = peak_resident_bytes();
+  if (!config.output.report.empty()) write_file(config.output.report, to_json(report));
+  print_summary(config, report, console);
+}
+
+}  // namespace concerto

@@ -1,0 +1,231 @@
+// Data sets for commands, built by the data layer; this file decides which calls to make and checks what can be checked
+// before they are made.
+#include "inputs.hpp"
+
+#include <algorithm>
+#include <system_error>
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "concerto/base/error.hpp"
+#include "concerto/model/model.hpp"
+
+namespace concerto {
+namespace {
+
+namespace fs = std::filesystem;
+
+Duplicates parse_duplicates(const std::string& name, bool is_implicit) {
+  if (name.empty()) return is_implicit ? Duplicates::kSum : Duplicates::kLast;
+  if (name == "sum") return Duplicates::kSum;
+  if (name == "last") return Duplicates::kLast;
+  if (name == "keep") return Duplicates::kKeep;
+  if (name == "error") return Duplicates::kError;
+  throw Error(ErrorCode::kBadInput, "known ways are sum, last, keep and error",
+              fmt::format("data.duplicates = \"{}\"", name));
+}
+
+SplitBy parse_split_by(const std::string& name) {
+  if (name == "random") return SplitBy::kRandom;
+  if (name == "user") return SplitBy::kUser;
+  if (name == "last") return SplitBy::kLast;
+  throw Error(ErrorCode::kBadInput, "known ways are random, user and last",
+              fmt::format("data.split.by = \"{}\"", name));
+}
+
+ReadOptions read_options(const DataConfig& data, const ReadingRules& rules) {
+  ReadOptions options;
+  options.format = parse_format(data.format);
+  options.need_values = rules.use_values || data.min_value.has_value();
+  options.declared_users = data.users;
+  options.declared_items = data.items;
+  return options;
+}
+
+DatasetOptions dataset_options(const DataConfig& data, const ReadingRules& rules) {
+  DatasetOptions options;
+  options.duplicates = parse_duplicates(data.duplicates, rules.is_implicit);
+  options.use_values = rules.use_values;
+  options.min_value = data.min_value;
+  options.declared_users = data.users;
+  options.declared_items = data.items;
+  return options;
+}
+
+void drop_values(HeldOut& part) {
+  part.known.values = {};
+  for (UnknownEntry& entry : part.unknown) entry.value = 1.0F;
+}
+
+HeldOut copy_of(const CompressedRows& view) {
+  HeldOut part;
+  part.known.rows = view.rows;
+  part.known.column_count = view.column_count;
+  part.known.offsets.assign(view.offsets.begin(), view.offsets.end());
+  part.known.columns.assign(view.columns.begin(), view.columns.end());
+  part.known.values.assign(view.values.begin(), view.values.end());
+  return part;
+}
+
+/// What was decided when the directory was made cannot be asked for again.
+void refuse_reading_options(const DataConfig& data, bool is_implicit) {
+  const auto refuse = [&](const char* key) {
+    throw Error(
+        ErrorCode::kBadInput,
+        fmt::format("{} is a prepared directory, which has this decided; give it to `concerto prepare`", data.train),
+        key);
+  };
+  if (data.split) refuse("data.split");
+  if (data.min_value) refuse("data.min_value");
+  if (data.users != 0) refuse("data.users");
+  if (data.items != 0) refuse("data.items");
+  if (data.format != "auto") refuse("data.format");
+  if (data.validation_share > 0.0) {
+    throw Error(ErrorCode::kUnsupported,
+                fmt::format("{} is a prepared directory, from which no share can be split off; name a validation file",
+                            data.train),
+                "data.validation");
+  }
+  const std::string by_default = is_implicit ? "sum" : "last";
+  if (!data.duplicates.empty() && data.duplicates != by_default) refuse("data.duplicates");
+}
+
+LoadedData map_prepared(const DataConfig& data, const ReadingRules& rules, ThreadPool& pool) {
+  refuse_reading_options(data, rules.is_implicit);
+  Dataset::Prepared prepared = Dataset::map(data.train, pool);
+  if (rules.use_values && !prepared.dataset.has_values()) {
+    throw Error(ErrorCode::kBadInput, "was prepared without values, but this run needs them", data.train);
+  }
+  if (!rules.use_values) {
+    prepared.dataset.ignore_values();
+    if (prepared.held_out) drop_values(*prepared.held_out);
+  }
+  LoadedData loaded{std::move(prepared.dataset), std::move(prepared.held_out), std::nullopt, {}, true};
+  loaded.counts.read = loaded.train.entries();
+  return loaded;
+}
+
+std::optional<SplitOptions> test_split(const DataConfig& data) {
+  if (!data.split) return std::nullopt;
+  return SplitOptions{data.split->test, parse_split_by(data.split->by), data.split->seed};
+}
+
+/// The validation part is split off in the manner of the test part, so that it predicts it.
+std::optional<SplitOptions> validation_split(const DataConfig& data) {
+  if (data.validation_share <= 0.0) return std::nullopt;
+  const SplitConfig manner = data.split.value_or(SplitConfig{});
+  return SplitOptions{data.validation_share, parse_split_by(manner.by), manner.seed};
+}
+
+LoadedData read_and_build(const DataConfig& data, const ReadingRules& rules, ThreadPool& pool) {
+  ReadOptions reading = read_options(data, rules);
+  const auto test = test_split(data);
+  const auto validation = validation_split(data);
+  const bool by_time = (test && test->by == SplitBy::kLast) || (validation && validation->by == SplitBy::kLast);
+  reading.keep_times = by_time;
+  RawRatings raw = read_ratings(data.train, reading, pool);
+  BuiltDataset built = build_dataset(std::move(raw), dataset_options(data, rules), test, validation, pool);
+  return {std::move(built.train), std::move(built.test), std::move(built.validation), built.counts, false};
+}
+
+}  // namespace
+
+ReadingRules reading_rules(const std::string& objective, const std::string& values) {
+  const bool is_implicit = objective == "implicit";
+  return {is_implicit, !is_implicit || values == "weight"};
+}
+
+FileFormat parse_format(const std::string& name) {
+  const auto& names = file_format_names();
+  const auto found = std::find(names.begin(), names.end(), name);
+  if (found == names.end()) {
+    throw Error(ErrorCode::kBadInput, fmt::format("known formats are {}", fmt::join(names, ", ")),
+                fmt::format("format \"{}\"", name));
+  }
+  return static_cast<FileFormat>(found - names.begin());
+}
+
+LoadedData load_data(const DataConfig& data, const ReadingRules& rules, const MemoryBudget& budget, ThreadPool& pool,
+                     Log& log) {
+  require_input(data.train, "data.train");
+  if (!data.test.empty()) require_input(data.test, "data.test");
+  if (!data.validation_file.empty()) require_input(data.validation_file, "data.validation");
+  require_memory(predict_loading_bytes(data.train, rules.use_values), budget, "loading " + data.train,
+                 "use fewer entries or a machine with more memory");
+
+  log.info("reading " + data.train);
+  LoadedData loaded =
+      Dataset::is_prepared(data.train) ? map_prepared(data, rules, pool) : read_and_build(data, rules, pool);
+  const auto read_part = [&](const std::string& file) {
+    return load_into_rows(file, loaded.train.users(), loaded.train.items(),
+                          {read_options(data, rules), dataset_options(data, rules)}, PreparedPart::kTraining, pool);
+  };
+  if (!data.test.empty()) loaded.test = read_part(data.test);
+  if (!data.validation_file.empty()) loaded.validation = read_part(data.validation_file);
+  log.info(fmt::format("{} users, {} items, {} training entries{}{}", loaded.train.users().size(),
+                       loaded.train.items().size(), loaded.train.entries(),
+                       loaded.test ? fmt::format(", {} test entries", loaded.test->entries()) : "",
+                       loaded.validation ? fmt::format(", {} validation entries", loaded.validation->entries()) : ""));
+  if (loaded.counts.merged_duplicates > 0) {
+    log.info(fmt::format("{} entries were duplicates and were merged", loaded.counts.merged_duplicates));
+  }
+  if (loaded.counts.below_min_value > 0) {
+    log.info(fmt::format("{} entries were below data.min_value and were left out", loaded.counts.below_min_value));
+  }
+  return loaded;
+}
+
+HeldOut load_into_rows(const fs::path& path, const IdMap& users, const IdMap& items, const FileRules& rules,
+                       PreparedPart part, ThreadPool& pool) {
+  if (!Dataset::is_prepared(path)) {
+    // Ids beyond the training's are unknown, not errors, whatever was declared for the training file.
+    ReadOptions open = rules.reading;
+    open.declared_users = 0;
+    open.declared_items = 0;
+    return build_held_out(read_ratings(path, open, pool), users, items, rules.building, pool);
+  }
+  Dataset::Prepared prepared = Dataset::map(path, pool);
+  if (prepared.dataset.users().serialize() != users.serialize() ||
+      prepared.dataset.items().serialize() != items.serialize()) {
+    throw Error(ErrorCode::kBadInput, "was prepared from other users and items than these", path.string());
+  }
+  if (part == PreparedPart::kTest && !prepared.held_out) {
+    throw Error(ErrorCode::kBadInput, "was prepared without a test part", path.string());
+  }
+  HeldOut found = part == PreparedPart::kTest ? std::move(*prepared.held_out) : copy_of(prepared.dataset.by_user());
+  if (!rules.building.use_values) drop_values(found);
+  return found;
+}
+
+void require_input(const fs::path& path, const std::string& what) {
+  std::error_code ignored;
+  if (!fs::exists(path, ignored)) {
+    throw Error(ErrorCode::kBadInput, fmt::format("there is no {}", path.string()), what);
+  }
+  if (access(path.c_str(), R_OK) != 0) {
+    throw Error(ErrorCode::kBadInput, fmt::format("{} cannot be read", path.string()), what);
+  }
+}
+
+void require_output_parent(const fs::path& path, const std::string& what) {
+  const fs::path parent = fs::absolute(path).lexically_normal().parent_path();
+  std::error_code ignored;
+  const fs::path real = path.has_filename() ? parent : parent.parent_path();
+  if (!fs::is_directory(real, ignored)) {
+    throw Error(ErrorCode::kBadInput, fmt::format("the directory {} does not exist", real.string()), what);
+  }
+  if (access(real.c_str(), W_OK) != 0) {
+    throw Error(ErrorCode::kBadInput, fmt::format("the directory {} cannot be written to", real.string()), what);
+  }
+}
+
+void require_model_target(const fs::path& path, const std::string& what) {
+  require_output_parent(path, what);
+  std::error_code ignored;
+  if (!fs::exists(path, ignored) || is_model(path)) return;
+  if (fs::is_directory(path, ignored) && fs::is_empty(path, ignored)) return;
+  throw Error(ErrorCode::kBadInput, fmt::format("{} exists and is not a model; it is left alone", path.string()), what);
+}
+
+}  // namespace concerto

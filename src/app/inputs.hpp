@@ -1,0 +1,62 @@
+// The inputs of commands: data sets from files or prepared directories, other files in the rows of a model, and checks
+// of paths before any work starts.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "concerto/base/thread_pool.hpp"
+#include "concerto/config/config.hpp"
+#include "concerto/data/dataset.hpp"
+
+#include "log.hpp"
+#include "memory.hpp"
+
+namespace concerto {
+
+/// How entries are read, whatever the file.
+struct ReadingRules {
+  bool is_implicit = false;
+  bool use_values = true;
+};
+[[nodiscard]] ReadingRules reading_rules(const std::string& objective, const std::string& values);
+
+/// "text" -> FileFormat::kText; Error{kBadInput} listing the names.
+[[nodiscard]] FileFormat parse_format(const std::string& name);
+
+struct LoadedData {
+  Dataset train;
+  std::optional<HeldOut> test;
+  std::optional<HeldOut> validation;
+  BuildCounts counts;
+  bool was_prepared = false;
+};
+
+/// Reads data.train and the held-out parts that `data` names. Predicts memory first.
+[[nodiscard]] LoadedData load_data(const DataConfig& data, const ReadingRules& rules, const MemoryBudget& budget,
+                                   ThreadPool& pool, Log& log);
+
+/// How a file beside the training data is read and built.
+struct FileRules {
+  ReadOptions reading;
+  DatasetOptions building;
+};
+
+/// Which part of a prepared directory stands for it.
+enum class PreparedPart { kTraining, kTest };
+
+/// Reads a file, or a part of a prepared directory, into the rows of two id maps.
+[[nodiscard]] HeldOut load_into_rows(const std::filesystem::path& path, const IdMap& users, const IdMap& items,
+                                     const FileRules& rules, PreparedPart part, ThreadPool& pool);
+
+/// Error{kBadInput} unless something readable is there. `what` names the argument.
+void require_input(const std::filesystem::path& path, const std::string& what);
+
+/// Error{kBadInput} when an output could not be put there for want of a writable parent directory.
+void require_output_parent(const std::filesystem::path& path, const std::string& what);
+
+/// The same for a model directory, and that nothing foreign stands there.
+void require_model_target(const std::filesystem::path& path, const std::string& what);
+
+}  // namespace concerto

@@ -1,0 +1,111 @@
+// Prediction of memory from file sizes and shapes.
+#include "memory.hpp"
+
+#include <algorithm>
+#include <array>
+#include <fstream>
+#include <string_view>
+
+#include <fmt/format.h>
+
+#include "concerto/base/error.hpp"
+#include "concerto/compute/backends.hpp"
+#include "concerto/data/dataset.hpp"
+
+#include "machine.hpp"
+
+namespace concerto {
+namespace {
+
+/// Real compressed files take 2.5 to 4 bytes an entry; the high end keeps the prediction low.
+constexpr std::uint64_t kCompressedBytesPerEntry = 4;
+
+bool is_text(const std::filesystem::path& file) {
+  const std::string extension = file.extension().string();
+  return extension != ".gz" && extension != ".zst" && extension != ".npz";
+}
+
+/// Entries of a text file, from the lines in its first part: lines of up to four fields are one entry each, longer ones
+/// are adjacency lines.
+std::uint64_t entries_in_text(const std::filesystem::path& file, std::uint64_t size) {
+  std::array<char, 1 << 16> sample{};
+  std::ifstream stream(file, std::ios::binary);
+  stream.read(sample.data(), sample.size());
+  const std::string_view text(sample.data(), static_cast<std::size_t>(stream.gcount()));
+  if (text.empty()) return 0;
+  std::uint64_t entries = 0;
+  std::uint64_t fields = 0;
+  bool in_field = false;
+  for (const char letter : text) {
+    const bool separates = letter == ' ' || letter == '\t' || letter == ',' || letter == ':' || letter == '\r';
+    if (letter == '\n') {
+      entries += fields <= 4 ? 1 : fields - 1;
+      fields = 0;
+      in_field = false;
+    } else if (separates) {
+      in_field = false;
+    } else if (!in_field) {
+      in_field = true;
+      ++fields;
+    }
+  }
+  return static_cast<std::uint64_t>(static_cast<double>(entries) * static_cast<double>(size) /
+                                    static_cast<double>(text.size()));
+}
+
+std::uint64_t directory_bytes(const std::filesystem::path& directory) {
+  std::uint64_t bytes = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(directory)) {
+    if (entry.is_regular_file()) bytes += entry.file_size();
+  }
+  return bytes;
+}
+
+}  // namespace
+
+std::uint64_t predict_loading_bytes(const std::filesystem::path& file, bool use_values) {
+  if (Dataset::is_prepared(file)) return directory_bytes(file);
+  const std::uint64_t size = std::filesystem::file_size(file);
+  const std::uint64_t entries = is_text(file) ? entries_in_text(file, size) : size / kCompressedBytesPerEntry;
+  // Triples and one orientation live together at the peak; afterwards both orientations: 4 bytes a column, 4 a value.
+  const std::uint64_t bytes_per_entry = use_values ? 20 : 12;
+  return entries * bytes_per_entry;
+}
+
+std::uint64_t predict_training_bytes(const MemoryShape& shape, unsigned copies) {
+  const std::uint64_t tables = FactorTable::bytes({shape.users, shape.rank, shape.biases}) +
+                               FactorTable::bytes({shape.items, shape.rank, shape.biases});
+  return tables * (1 + copies) + cpu_working_bytes(shape);
+}
+
+void require_memory(std::uint64_t more_bytes, const MemoryBudget& budget, const std::string& what,
+                    const std::string& remedy) {
+  std::uint64_t have = 0;
+  if (budget.configured_bytes == 0) {
+    have = available_memory_bytes();
+  } else {
+    const std::uint64_t held = resident_bytes();
+    have = budget.configured_bytes > held ? budget.configured_bytes - held : 0;
+  }
+  if (more_bytes <= have) return;
+  const std::string source = budget.configured_bytes == 0
+                                 ? std::string("are available")
+                                 : fmt::format("are left of compute.memory_limit_bytes = {}", budget.configured_bytes);
+  throw Error(
+      ErrorCode::kOutOfMemory,
+      fmt::format("{} needs about {} more, {} {}; {}", what, bytes_text(more_bytes), bytes_text(have), source, remedy),
+      "memory");
+}
+
+std::string bytes_text(std::uint64_t bytes) {
+  constexpr std::array kUnits = {"bytes", "KiB", "MiB", "GiB", "TiB"};
+  auto value = static_cast<double>(bytes);
+  std::size_t unit = 0;
+  while (value >= 1024.0 && unit + 1 < kUnits.size()) {
+    value /= 1024.0;
+    ++unit;
+  }
+  return unit == 0 ? fmt::format("{} bytes", bytes) : fmt::format("{:.1f} {}", value, kUnits[unit]);
+}
+
+}  // namespace concerto

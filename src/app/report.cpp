@@ -1,0 +1,151 @@
+// Reports as JSON; the only file of the program that sees nlohmann-json.
+#include "report.hpp"
+
+#include <algorithm>
+
+#include <nlohmann/json.hpp>
+
+#include "concerto/base/error.hpp"
+
+namespace concerto {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json pairs_json(const std::vector<std::pair<std::string, double>>& values) {
+  Json json = Json::object();
+  for (const auto& [name, value] : values) json[name] = value;
+  return json;
+}
+
+Json counts_json(const MetricValues& values) {
+  return {{"users_evaluated", values.users_evaluated},
+          {"users_skipped", values.users_skipped},
+          {"unknown_users", values.unknown_users},
+          {"unknown_entries", values.unknown_entries}};
+}
+
+Json epoch_json(const EpochRecord& record) {
+  Json json = {{"epoch", record.epoch}, {"seconds", record.seconds}, {"eval_seconds", record.eval_seconds}};
+  json["loss"] = record.loss ? Json(*record.loss) : Json(nullptr);
+  json["metrics"] = pairs_json(record.test);
+  json["validation"] = pairs_json(record.validation);
+  return json;
+}
+
+Json machine_json(const MachineFacts& machine) {
+  return {{"cpu", machine.cpu},
+          {"threads", machine.threads},
+          {"instruction_set", machine.instruction_set},
+          {"memory_bytes", machine.memory_bytes},
+          {"backend", machine.backend},
+          {"concerto_version", CONCERTO_VERSION}};
+}
+
+Json data_json(const DataFacts& data) {
+  return {{"users", data.users},
+          {"items", data.items},
+          {"train_entries", data.train_entries},
+          {"test_entries", data.test_entries},
+          {"validation_entries", data.validation_entries},
+          {"merged_duplicates", data.merged_duplicates},
+          {"below_min_value", data.below_min_value},
+          {"mean", data.mean}};
+}
+
+Json final_json(const TrainReport& report) {
+  const double per_epoch = seconds_per_epoch(report.epochs);
+  Json json;
+  json["metrics"] = report.test ? pairs_json(report.test->values) : Json::object();
+  json["validation"] = report.validation ? pairs_json(report.validation->values) : Json::object();
+  json["popularity"] = report.popularity ? pairs_json(report.popularity->values) : Json::object();
+  if (report.test) json["evaluated"] = counts_json(*report.test);
+  const auto kept = std::find_if(report.epochs.begin(), report.epochs.end(),
+                                 [&](const EpochRecord& record) { return record.epoch == report.kept_epoch; });
+  json["loss"] = kept != report.epochs.end() && kept->loss ? Json(*kept->loss) : Json(nullptr);
+  json["kept_epoch"] = report.kept_epoch;
+  json["ended"] = report.ended;
+  json["train_seconds"] = train_seconds(report.epochs);
+  json["seconds_per_epoch"] = per_epoch;
+  json["load_seconds"] = report.load_seconds;
+  json["total_seconds"] = report.total_seconds;
+  json["updates_per_second"] = per_epoch > 0.0 ? static_cast<double>(report.data.train_entries) / per_epoch : 0.0;
+  json["peak_rss_bytes"] = report.peak_rss_bytes;
+  json["device_bytes"] = 0;
+  return json;
+}
+
+std::string text_of(const Json& json) {
+  return json.dump(2) + "\n";
+}
+
+void collect_leaves(const Json& json, const std::string& name, std::vector<std::pair<std::string, std::string>>& out) {
+  if (!json.is_object()) {
+    out.emplace_back(name, json.is_string() ? json.get<std::string>() : json.dump());
+    return;
+  }
+  for (const auto& [key, value] : json.items()) collect_leaves(value, name.empty() ? key : name + "." + key, out);
+}
+
+}  // namespace
+
+double train_seconds(const std::vector<EpochRecord>& epochs) {
+  double sum = 0.0;
+  for (const EpochRecord& record : epochs) sum += record.seconds;
+  return sum;
+}
+
+double seconds_per_epoch(const std::vector<EpochRecord>& epochs) {
+  std::vector<double> seconds;
+  for (const EpochRecord& record : epochs) seconds.push_back(record.seconds);
+  if (seconds.size() > 1) seconds.erase(seconds.begin());
+  if (seconds.empty()) return 0.0;
+  std::sort(seconds.begin(), seconds.end());
+  const std::size_t middle = seconds.size() / 2;
+  return seconds.size() % 2 == 1 ? seconds[middle] : 0.5 * (seconds[middle - 1] + seconds[middle]);
+}
+
+std::string to_json(const TrainReport& report) {
+  Json json;
+  json["schema_version"] = kReportSchemaVersion;
+  json["command"] = "train";
+  json["config"] = Json::parse(report.config_json);
+  json["machine"] = machine_json(report.machine);
+  json["data"] = data_json(report.data);
+  json["epochs"] = Json::array();
+  for (const EpochRecord& record : report.epochs) json["epochs"].push_back(epoch_json(record));
+  json["final"] = final_json(report);
+  return text_of(json);
+}
+
+std::string to_json(const EvaluateReport& report) {
+  Json json;
+  json["schema_version"] = kReportSchemaVersion;
+  json["command"] = "evaluate";
+  json["model"] = report.model;
+  json["data"] = {{"file", report.data}, {"test_entries", report.test_entries}};
+  json["final"] = {{"metrics", pairs_json(report.values.values)},
+                   {"popularity", report.popularity ? pairs_json(report.popularity->values) : Json::object()},
+                   {"evaluated", counts_json(report.values)},
+                   {"folded_in_users", report.folded_in_users},
+                   {"total_seconds", report.total_seconds}};
+  return text_of(json);
+}
+
+std::string metrics_to_json(const MetricValues& values) {
+  return pairs_json(values.values).dump();
+}
+
+std::string json_quote(const std::string& text) {
+  return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+std::vector<std::pair<std::string, std::string>> json_leaves(const std::string& text, const std::string& where) {
+  const Json json = Json::parse(text, nullptr, false);
+  if (json.is_discarded()) throw Error(ErrorCode::kCorrupt, "is not JSON", where);
+  std::vector<std::pair<std::string, std::string>> leaves;
+  collect_leaves(json, "", leaves);
+  return leaves;
+}
+
+}  // namespace concerto

@@ -1,0 +1,77 @@
+// report.json: what a run was asked, what it ran on, what happened and what came out, for programs to read.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "concerto/train/trainer.hpp"
+
+namespace concerto {
+
+/// Raised when a field changes its meaning or goes away; new fields do not raise it.
+inline constexpr int kReportSchemaVersion = 1;
+
+struct MachineFacts {
+  std::string cpu;
+  unsigned threads = 0;
+  std::string instruction_set;
+  std::uint64_t memory_bytes = 0;
+  std::string backend;
+};
+
+struct DataFacts {
+  std::uint64_t users = 0;
+  std::uint64_t items = 0;
+  std::uint64_t train_entries = 0;
+  std::uint64_t test_entries = 0;
+  std::uint64_t validation_entries = 0;
+  std::uint64_t merged_duplicates = 0;
+  std::uint64_t below_min_value = 0;
+  double mean = 0.0;
+};
+
+struct TrainReport {
+  std::string config_json;
+  MachineFacts machine;
+  DataFacts data;
+  std::vector<EpochRecord> epochs;
+  std::uint32_t kept_epoch = 0;
+  std::string ended;  ///< "epochs", "early" or "stopped"
+  std::optional<MetricValues> test;
+  std::optional<MetricValues> validation;
+  std::optional<MetricValues> popularity;
+  double load_seconds = 0.0;
+  double total_seconds = 0.0;
+  std::uint64_t peak_rss_bytes = 0;
+};
+
+/// Sum over epochs, and the median without the first epoch (of the first alone where there is no other).
+[[nodiscard]] double train_seconds(const std::vector<EpochRecord>& epochs);
+[[nodiscard]] double seconds_per_epoch(const std::vector<EpochRecord>& epochs);
+
+[[nodiscard]] std::string to_json(const TrainReport& report);
+
+struct EvaluateReport {
+  std::string model;
+  std::string data;
+  std::uint64_t test_entries = 0;
+  MetricValues values;
+  std::optional<MetricValues> popularity;
+  std::uint64_t folded_in_users = 0;
+  double total_seconds = 0.0;
+};
+[[nodiscard]] std::string to_json(const EvaluateReport& report);
+
+/// {"recall@20": 0.3, ...}
+[[nodiscard]] std::string metrics_to_json(const MetricValues& values);
+/// A JSON string literal with its quotes.
+[[nodiscard]] std::string json_quote(const std::string& text);
+/// The leaves of a JSON object as ("table.key", "value"); Error{kCorrupt} naming `where` if it is none.
+[[nodiscard]] std::vector<std::pair<std::string, std::string>> json_leaves(const std::string& text,
+                                                                           const std::string& where);
+
+}  // namespace concerto
