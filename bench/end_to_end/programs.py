@@ -87,8 +87,8 @@ class Concerto:
 
 
 def toml_value(value):
-    """A value as TOML text; strings, numbers, booleans and lists of them are JSON alike."""
-    return json.dumps(value)
+    """A value as TOML text; strings, numbers, booleans and lists of them are JSON alike. None: back to the default."""
+    return "" if value is None else json.dumps(value)
 
 
 def epoch_seconds(report):
