@@ -53,7 +53,13 @@ bool solve_row_cholesky(const RowStep& step, RowIndex row, RowScratch& scratch) 
       add_panel(panel, count, width, scratch.weights.data(), scratch.zero_row.data(), sum);  // explicit: all 1
       for (std::size_t k = 0; k < count; ++k) bias.residuals += scratch.rights[k];
     }
-    add_outer_products(count, left, panel, width, width, weighted ? 1.0F : scratch.weights[0], system, apart);
+    // While tiles are computed, the rows that are gathered next come near, a share of them before each row of tiles.
+    const std::size_t tile_rows = width / kTileRows;
+    add_outer_products(count, left, panel, width, width, weighted ? 1.0F : scratch.weights[0], system, apart,
+                       [&](std::size_t i) {
+                         const std::size_t tile_row = i / kTileRows;
+                         bring_near(step, to + count * tile_row / tile_rows, to + count * (tile_row + 1) / tile_rows);
+                       });
   }
   const double counted = step.counted(row);
   const auto penalty = static_cast<float>(step.objective.penalty(counted, step.fixed_rows));
@@ -89,9 +95,9 @@ struct CgRow {
   RowIndex row = 0;
   EntryIndex begin = 0;
   std::size_t count = 0;
-  const float* panel = nullptr;  ///< its gathered rows; null: taken from the table in each pass
-  const float* weights = nullptr;
-  const float* rights = nullptr;
+  float* panel = nullptr;  ///< its gathered rows, whole groups; null: taken from the table in each pass
+  float* weights = nullptr;
+  float* rights = nullptr;
   float penalty = 0.0F;
   BiasSums bias;
   double squared_residual = 0.0;
@@ -116,42 +122,70 @@ struct CgState {
   float* sum;  ///< of the row's y, for an eliminated bias
 };
 
-/// One pass over a row's entries: out += sum of coefficient_k * y_k, where the coefficient is weight * (y . p), or
-/// right - weight * (y . p) in the first pass.
-template <bool kFirst>
-HWY_INLINE void pass_over_entries(const RowStep& step, const CgRow& row, const float* zero_row, const float* p,
-                                  float* out, float* sum, double* residuals) {
+/// Points at the rows of the table that entries [first, first + 8) of a row name, `zero_row` past its end, and at the
+/// rows that the entries `distance` behind them name, whosever these are.
+HWY_INLINE void point_at_entries(const RowStep& step, const CgRow& row, std::size_t first, std::size_t distance,
+                                 const float* zero_row, const float* (&rows)[kGroup], const float* (&ahead)[kGroup]) {
+  const RowIndex* columns = step.ratings.columns.data();
+  const EntryIndex last = step.ratings.columns.size() - 1;
+  for (std::size_t r = 0; r < kGroup; ++r) {
+    const EntryIndex e = row.begin + first + r;
+    rows[r] = first + r < row.count ? step.fixed + columns[e] * step.width : zero_row;
+    ahead[r] = step.fixed + columns[std::min<EntryIndex>(e + distance, last)] * step.width;
+  }
+}
+
+/// The first pass over a row's entries: out += sum of (right - weight * (y . x)) y, sum += sum of y, and its rows are
+/// left in its panel if it has one.
+HWY_INLINE void first_pass(const RowStep& step, CgRow& row, const float* zero_row, const float* x, float* out,
+                           float* sum) {
   HWY_ALIGN float dots[kGroup];
   HWY_ALIGN float own_weights[kGroup];
   HWY_ALIGN float own_rights[kGroup];
   HWY_ALIGN static constexpr float kOnes[kGroup] = {1, 1, 1, 1, 1, 1, 1, 1};
   const std::size_t width = step.width;
-  const RowIndex* columns = step.ratings.columns.data() + row.begin;
-  const std::size_t ahead = rows_ahead(width) + kGroup;
   const float* rows[kGroup];
+  const float* ahead[kGroup];
+  for (std::size_t k = 0; k < row.count; k += kGroup) {
+    const std::size_t count = std::min(kGroup, row.count - k);
+    float* weights = row.panel == nullptr ? own_weights : row.weights + k;
+    float* rights = row.panel == nullptr ? own_rights : row.rights + k;
+    entry_weights(step, row.begin + k, row.begin + k + count, weights, rights);
+    point_at_entries(step, row, k, kCgDistance, zero_row, rows, ahead);
+    if (row.panel != nullptr) {
+      dot_group_gathered<true>(rows, ahead, x, width, dots, row.panel + k * width);
+    } else {
+      dot_group_gathered<false>(rows, ahead, x, width, dots, nullptr);
+    }
+    for (std::size_t r = 0; r < kGroup; ++r) dots[r] = rights[r] - weights[r] * dots[r];
+    add_group(rows, dots, width, out);
+    if (sum == nullptr) continue;
+    add_group(rows, kOnes, width, sum);
+    for (std::size_t r = 0; r < count; ++r) row.bias.residuals += static_cast<double>(rights[r]);
+  }
+}
+
+/// A later pass: out += sum of weight * (y . p) y.
+HWY_INLINE void later_pass(const RowStep& step, const CgRow& row, const float* zero_row, const float* p, float* out) {
+  HWY_ALIGN float dots[kGroup];
+  HWY_ALIGN float own_weights[kGroup];
+  HWY_ALIGN float own_rights[kGroup];
+  const std::size_t width = step.width;
+  const float* rows[kGroup];
+  const float* ahead[kGroup];
   for (std::size_t k = 0; k < row.count; k += kGroup) {
     const float* weights = own_weights;
-    const float* rights = own_rights;
     if (row.panel != nullptr) {
-      point_at_panel(row.panel, width, k, row.count, zero_row, rows);
       weights = row.weights + k;
-      rights = row.rights + k;
+      for (std::size_t r = 0; r < kGroup; ++r) rows[r] = row.panel + (k + r) * width;
+      dot_group(rows, p, width, dots);
     } else {
-      const std::size_t stop = std::min(row.count, k + kGroup);
-      entry_weights(step, row.begin + k, row.begin + stop, own_weights, own_rights);
-      for (std::size_t r = 0; r < kGroup; ++r) {
-        rows[r] = k + r < row.count ? step.fixed + columns[k + r] * width : zero_row;
-        if (k + r + ahead < row.count) prefetch_row(step.fixed + columns[k + r + ahead] * width, width);
-      }
+      entry_weights(step, row.begin + k, row.begin + std::min(row.count, k + kGroup), own_weights, own_rights);
+      point_at_entries(step, row, k, kCgDistance, zero_row, rows, ahead);
+      dot_group_gathered<false>(rows, ahead, p, width, dots, nullptr);
     }
-    dot_group(rows, p, width, dots);
-    for (std::size_t r = 0; r < kGroup; ++r) dots[r] = kFirst ? rights[r] - weights[r] * dots[r] : weights[r] * dots[r];
-    if (kFirst && k + kGroup > row.count) fill(dots + (row.count - k), k + kGroup - row.count, 0.0F);
+    for (std::size_t r = 0; r < kGroup; ++r) dots[r] *= weights[r];
     add_group(rows, dots, width, out);
-    if (kFirst && sum != nullptr) {
-      add_group(rows, kOnes, width, sum);
-      for (std::size_t r = 0; r < kGroup && k + r < row.count; ++r) *residuals += rights[r];
-    }
   }
 }
 
@@ -189,7 +223,7 @@ HWY_INLINE void start_cg(const RowStep& step, CgRow* rows, std::size_t count, co
     row.penalty = static_cast<float>(step.objective.penalty(counted, step.fixed_rows));
     fill(r, width, 0.0F);
     if (biases) fill(sum, width, 0.0F);
-    pass_over_entries<true>(step, row, zero_row, x, r, biases ? sum : nullptr, &row.bias.residuals);
+    first_pass(step, row, zero_row, x, r, biases ? sum : nullptr);
     scale_add(-1.0F, state.product + u * width, 1.0F, r, width);
     scale_add(-row.penalty, x, 1.0F, r, width);
     if (biases) {
@@ -216,7 +250,7 @@ HWY_INLINE void step_cg(const RowStep& step, CgRow& row, const float* zero_row, 
   float* r = state.r + u * width;
   float* product = state.product + u * width;
   const float* sum = state.sum + u * width;
-  pass_over_entries<false>(step, row, zero_row, p, product, nullptr, nullptr);
+  later_pass(step, row, zero_row, p, product);
   scale_add(row.penalty, p, 1.0F, product, width);
   if (step.target_biases != nullptr) {
     scale_add(static_cast<float>(-static_cast<double>(dot(sum, p, width)) / row.bias.weight), sum, 1.0F, product,
@@ -256,43 +290,39 @@ void solve_side_by_side(const RowStep& step, CgRow* rows, std::size_t count, Row
   }
 }
 
-/// CG over a run: rows side by side as long as their gathered entries fit the panel.
+/// CG over a run: rows side by side as long as their gathered entries, in whole groups, fit the panel.
 RowIndex solve_run_cg(const RowStep& step, RowRange run, RowScratch& scratch) {
   const std::size_t width = step.width;
   CgRow rows[kCgRows];
-  RowIndex next = run.begin;
-  while (next < run.end) {
-    std::size_t count = 0;
-    std::size_t entries = 0;  // in the panel
-    EntryIndex begin = 0;     // of the panel
-    while (next < run.end && count < kCgRows) {
-      const std::size_t n = step.ratings.count(next);
-      const bool fits = (entries + n) * width <= kCgPanelFloats;
-      if (!fits && count != 0) break;
-      if (step.counted(next) == 0.0) {
-        if (n != 0 && count != 0) break;  // its entries would part the panel
-        clear_row(step, next++);
-        continue;
-      }
-      if (count == 0) begin = step.ratings.offsets[next];
-      CgRow& row = rows[count++];
-      row = CgRow{};
-      row.row = next;
-      row.begin = step.ratings.offsets[next];
-      row.count = n;
-      ++next;
-      if (!fits) break;
-      row.panel = scratch.panel.data() + entries * width;
-      row.weights = scratch.weights.data() + entries;
-      row.rights = scratch.rights.data() + entries;
-      entries += n;
-    }
-    if (entries != 0) {
-      entry_weights(step, begin, begin + entries, scratch.weights.data(), scratch.rights.data());
-      gather(step, begin, begin + entries, nullptr, scratch.panel.data(), nullptr);
-    }
+  std::size_t count = 0;
+  std::size_t used = 0;  // rows of the panel
+  const auto solve = [&] {
     if (count != 0) solve_side_by_side(step, rows, count, scratch);
+    count = used = 0;
+  };
+  for (RowIndex r = run.begin; r < run.end; ++r) {
+    if (step.counted(r) == 0.0) {
+      clear_row(step, r);
+      continue;
+    }
+    const std::size_t n = step.ratings.count(r);
+    const std::size_t padded = (n + kGroup - 1) / kGroup * kGroup;
+    const bool fits = padded * width <= kCgPanelFloats;
+    if (fits && (used + padded) * width > kCgPanelFloats) solve();
+    CgRow& row = rows[count++];
+    row = CgRow{};
+    row.row = r;
+    row.begin = step.ratings.offsets[r];
+    row.count = n;
+    if (fits) {
+      row.panel = scratch.panel.data() + used * width;
+      row.weights = scratch.weights.data() + used;
+      row.rights = scratch.rights.data() + used;
+      used += padded;
+    }
+    if (count == kCgRows) solve();
   }
+  solve();
   return kNoRow;
 }
 
@@ -358,13 +388,15 @@ void CpuBackend::solve_rows(const SolveStep& step) {
                 "solver.inner");
   }
   if (step.rows.size() == 0) return;
-  const std::vector<RowRange> runs =
-      schedule_rows(view.ratings, step.rows, predicted_work(view, step.inner), pool_.size());
+  // As many CG steps as unknowns are the exact solution; the short way to it also rounds less.
+  const bool exact =
+      step.inner == InnerSolver::kCholesky || (step.cg_steps >= view.rank && step.objective.regularization > 0.0);
+  const InnerSolver inner = exact ? InnerSolver::kCholesky : InnerSolver::kCg;
+  const std::vector<RowRange> runs = schedule_rows(view.ratings, step.rows, predicted_work(view, inner), pool_.size());
   std::vector<RowScratch> scratch(pool_.size());
-  const auto solve = step.inner == InnerSolver::kCholesky ? HWY_DYNAMIC_DISPATCH(solve_run_cholesky)
-                                                          : HWY_DYNAMIC_DISPATCH(solve_run_cg);
+  const auto solve = exact ? HWY_DYNAMIC_DISPATCH(solve_run_cholesky) : HWY_DYNAMIC_DISPATCH(solve_run_cg);
   pool_.parallel_for(runs.size(), 1, [&](std::size_t begin, std::size_t end, unsigned worker) {
-    if (scratch[worker].zero_row.empty()) allocate(scratch[worker], view, step.inner);
+    if (scratch[worker].zero_row.empty()) allocate(scratch[worker], view, inner);
     for (std::size_t run = begin; run < end; ++run) {
       const RowIndex failed = solve(view, runs[run], scratch[worker]);
       if (failed == kNoRow) continue;

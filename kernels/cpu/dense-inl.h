@@ -96,13 +96,22 @@ HWY_INLINE void outer_tile_row(std::size_t depth, const float* a, std::size_t a_
 /// Upper triangle (whole vectors: some elements left of the diagonal are written too, and mean nothing) of
 /// c += scale * sum over k of left_k^T right_k, where left and right are `depth` rows of `width` floats, `step` apart.
 /// left == right, or left is right with weighted rows.
+/// between(i) is called before the tiles of rows [i, i + kTileRows): a place to ask for memory that is needed next.
+template <class Between>
 HWY_INLINE void add_outer_products(std::size_t depth, const float* left, const float* right, std::size_t step,
-                                   std::size_t width, float scale, float* c, std::size_t c_step) {
+                                   std::size_t width, float scale, float* c, std::size_t c_step,
+                                   const Between& between) {
   for (std::size_t i = 0; i < width; i += kTileRows) {
+    between(i);
     const std::size_t j = i / kLanes * kLanes;
     outer_tile_row<kTileRows>(depth, left + i, step, right + j, step, (width - j) / kLanes, scale, c + i * c_step + j,
                               c_step);
   }
+}
+
+HWY_INLINE void add_outer_products(std::size_t depth, const float* left, const float* right, std::size_t step,
+                                   std::size_t width, float scale, float* c, std::size_t c_step) {
+  add_outer_products(depth, left, right, step, width, scale, c, c_step, [](std::size_t) {});
 }
 
 /// out_u[v] = sum over k < depth of p_u[k] * m[k * m_step + v] for kRows vectors p_u = p + u * p_step. `m` may have any
@@ -226,6 +235,29 @@ HWY_INLINE void dot_group(const float* const (&rows)[kGroup], const float* HWY_R
     const Vec part = hn::Load(d, x + j);
 #pragma GCC unroll 8
     for (std::size_t r = 0; r < kGroup; ++r) sums[r] = hn::MulAdd(hn::Load(d, rows[r] + j), part, sums[r]);
+  }
+  sum_each(sums, dots);
+}
+
+/// dot_group on rows that are not in cache, eight of which are `ahead`: asks for those while it works and, if kCopy,
+/// leaves the rows in `panel`, one after the other.
+template <bool kCopy>
+HWY_INLINE void dot_group_gathered(const float* const (&rows)[kGroup], const float* const (&ahead)[kGroup],
+                                   const float* HWY_RESTRICT x, std::size_t width, float* HWY_RESTRICT dots,
+                                   float* HWY_RESTRICT panel) {
+  const Tag d;
+  Vec sums[kGroup];
+#pragma GCC unroll 8
+  for (std::size_t r = 0; r < kGroup; ++r) sums[r] = hn::Zero(d);
+  for (std::size_t j = 0; j < width; j += kLanes) {
+    const Vec part = hn::Load(d, x + j);
+#pragma GCC unroll 8
+    for (std::size_t r = 0; r < kGroup; ++r) {
+      if (j % 16 == 0) hwy::Prefetch(ahead[r] + j);
+      const Vec row = hn::Load(d, rows[r] + j);
+      if constexpr (kCopy) hn::Store(row, d, panel + r * width + j);
+      sums[r] = hn::MulAdd(row, part, sums[r]);
+    }
   }
   sum_each(sums, dots);
 }

@@ -77,4 +77,7 @@ inline constexpr std::size_t kCgRows = 8;
 /// in each pass.
 inline constexpr std::size_t kCgPanelFloats = 131072;
 
+/// CG asks for a row of the table this many entries before it is used.
+inline constexpr std::size_t kCgDistance = 16;
+
 }  // namespace concerto::cpu

@@ -23,7 +23,7 @@ HWY_INLINE std::size_t rows_ahead(std::size_t width) {
 
 /// Copies the rows of entries [begin, end) to `panel`, and times `weights` to `weighted` unless that is null.
 HWY_INLINE void gather(const RowStep& step, EntryIndex begin, EntryIndex end, const float* weights, float* panel,
-            float* weighted) {
+                       float* weighted) {
   const Tag d;
   const std::size_t width = step.width;
   const std::size_t ahead = rows_ahead(width);
@@ -39,6 +39,16 @@ HWY_INLINE void gather(const RowStep& step, EntryIndex begin, EntryIndex end, co
       for (std::size_t j = 0; j < width; j += kLanes) hn::Store(hn::Mul(weight, hn::Load(d, row + j)), d, weighted + j);
       weighted += width;
     }
+  }
+}
+
+/// Asks for the rows of entries [begin, end), as far as there are entries, to come near: into the L2 cache.
+HWY_INLINE void bring_near(const RowStep& step, EntryIndex begin, EntryIndex end) {
+  const RowIndex* columns = step.ratings.columns.data();
+  end = std::min<EntryIndex>(end, step.ratings.columns.size());
+  for (EntryIndex e = begin; e < end; ++e) {
+    const float* row = step.fixed + columns[e] * step.width;
+    for (std::size_t j = 0; j < step.width; j += 16) __builtin_prefetch(row + j, 0, 2);
   }
 }
 

@@ -78,14 +78,14 @@ class Given {
     const std::string name = config::override_name(text);
     const KeyRule* rule = config::find_rule(name);
     if (config::is_reset(text)) {
-      const Entry reset{.name = name, .value = {}, .where = fmt::format("--set {}", text), .line = 0};
+      const Entry reset{.name = name, .value = {}, .where = config::override_place(text), .line = 0};
       if (rule == nullptr && !is_table_name(name)) reject_unknown(reset);
       remove(name);
       return;
     }
     const auto bare_words = rule == nullptr ? config::BareWords::kValue : config::bare_words_of(*rule);
     for (const Entry& entry : config::read_override(text, bare_words)) add(entry);
-    add_parent_table(name, fmt::format("--set {}", text));
+    add_parent_table(name, config::override_place(text));
   }
 
   [[nodiscard]] const std::vector<Entry>& entries() const noexcept { return entries_; }

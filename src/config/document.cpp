@@ -11,11 +11,14 @@
 
 #include "concerto/base/error.hpp"
 
+#include "text.hpp"
+
 namespace concerto::config {
 namespace {
 
 constexpr std::size_t kMostBytes = std::size_t{1} << 20;
 constexpr std::size_t kMostLineBytes = 8192;
+constexpr std::size_t kMostShown = 80;  // of a text in a message
 
 std::string_view trimmed(std::string_view text) {
   const std::size_t begin = text.find_first_not_of(" \t");
@@ -52,11 +55,17 @@ Value value_of(const toml::node& node) {
   return std::visit([](auto&& scalar) -> Value { return std::forward<decltype(scalar)>(scalar); }, scalar_of(node));
 }
 
-void flatten(const toml::table& table, const std::string& prefix, std::vector<Entry>& entries) {
+/// Tables within tables are followed no deeper than this: no key lies so deep, and their outermost unknown is what
+/// messages name.
+constexpr int kDeepest = 4;
+
+void flatten(const toml::table& table, const std::string& prefix, int depth, std::vector<Entry>& entries) {
   for (const auto& [key, node] : table) {
-    std::string name = prefix.empty() ? std::string(key.str()) : fmt::format("{}.{}", prefix, key.str());
+    const std::string part = key_text(key.str());
+    const std::string name = prefix.empty() ? part : fmt::format("{}.{}", prefix, part);
     entries.push_back({.name = name, .value = value_of(node), .where = {}, .line = key.source().begin.line});
-    if (const toml::table* inner = node.as_table()) flatten(*inner, name, entries);
+    const toml::table* inner = node.as_table();
+    if (inner != nullptr && depth < kDeepest) flatten(*inner, name, depth + 1, entries);
   }
 }
 
@@ -120,7 +129,9 @@ std::string shown(const Value& value) {
       std::string text = fmt::format("{}", number);
       return text.find_first_not_of("-0123456789") == std::string::npos ? text + ".0" : text;
     }
-    std::string operator()(const std::string& text) const { return fmt::format("\"{}\"", text); }
+    std::string operator()(const std::string& text) const {
+      return string_literal(text.size() > kMostShown ? text.substr(0, kMostShown) + "..." : text);
+    }
     std::string operator()(const Foreign&) const { return {}; }
     std::string operator()(const List&) const { return {}; }
     std::string operator()(const TableMark&) const { return {}; }
@@ -132,23 +143,26 @@ std::vector<Entry> read_document(std::string_view text, std::string_view name) {
   check_size(text, name);
   std::vector<Entry> entries;
   try {
-    flatten(toml::parse(text), {}, entries);
+    flatten(toml::parse(text), {}, 1, entries);
   } catch (const toml::parse_error& error) {
     const toml::source_position& at = error.source().begin;
-    throw Error(ErrorCode::kBadInput, std::string(error.description()),
-                fmt::format("{}:{}:{}", name, at.line, at.column));
+    throw Error(ErrorCode::kBadInput, one_line(error.description()), fmt::format("{}:{}:{}", name, at.line, at.column));
   }
   std::stable_sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) { return a.line < b.line; });
   for (Entry& entry : entries) entry.where = fmt::format("{}:{}", name, entry.line);
   return entries;
 }
 
+std::string override_place(std::string_view text) {
+  return fmt::format("--set {}", one_line(text));
+}
+
 std::string override_name(const std::string& text) {
   const std::string_view name = trimmed(std::string_view(text).substr(0, text.find('=')));
   if (text.find('=') == std::string::npos || name.empty()) {
-    throw Error(ErrorCode::kBadInput, "an override is written table.key=value", fmt::format("--set {}", text));
+    throw Error(ErrorCode::kBadInput, "an override is written table.key=value", override_place(text));
   }
-  return std::string(name);
+  return one_line(name);
 }
 
 bool is_reset(const std::string& text) {
@@ -156,7 +170,7 @@ bool is_reset(const std::string& text) {
 }
 
 std::vector<Entry> read_override(const std::string& text, BareWords bare_words) {
-  const std::string where = fmt::format("--set {}", text);
+  const std::string where = override_place(text);
   check_size(text, where);
   Entry entry{.name = override_name(text), .value = {}, .where = where, .line = 0};
   const std::string_view written = trimmed(std::string_view(text).substr(text.find('=') + 1));
@@ -178,7 +192,7 @@ std::vector<Entry> read_override(const std::string& text, BareWords bare_words) 
   const toml::node& node = *table->get("value");
   entry.value = value_of(node);
   std::vector<Entry> entries{entry};
-  if (const toml::table* inner = node.as_table()) flatten(*inner, entry.name, entries);
+  if (const toml::table* inner = node.as_table()) flatten(*inner, entry.name, 2, entries);
   for (Entry& one : entries) one.where = where;
   return entries;
 }

@@ -44,6 +44,8 @@ enum class BareWords {
   kList,   ///< as texts separated by commas
 };
 
+/// How messages name an override: "--set model.rank=0".
+[[nodiscard]] std::string override_place(std::string_view text);
 /// The part of an override before the first `=`, without spaces around it. Error{kBadInput} where there is none.
 [[nodiscard]] std::string override_name(const std::string& text);
 /// Nothing after the `=`: the key goes back to its default.

@@ -4,6 +4,7 @@
 #include "concerto/config/config.hpp"
 
 #include "keys.hpp"
+#include "text.hpp"
 #include "values.hpp"
 
 namespace concerto {

@@ -9,6 +9,7 @@
 #include "concerto/train/metrics.hpp"
 
 #include "nearest.hpp"
+#include "text.hpp"
 
 namespace concerto::config {
 namespace {
@@ -34,7 +35,7 @@ class Reader {
         return;
       }
     }
-    fail(fmt::format("\"{}\" is not one of {}; did you mean \"{}\"?", word, fmt::join(key.words, ", "),
+    fail(fmt::format("{} is not one of {}; did you mean \"{}\"?", shown(entry_.value), fmt::join(key.words, ", "),
                      nearest_word(word, key.words)));
   }
 
@@ -97,7 +98,7 @@ class Reader {
     try {
       (void)parse_metric(name);
     } catch (const Error& error) {
-      fail(fmt::format("is wrong: {}", error.what()));
+      fail(fmt::format("is wrong: {}", one_line(error.what())));
     }
     return name;
   }
@@ -164,29 +165,6 @@ class Printer {
   Config& config_;
 };
 
-/// The length of the valid UTF-8 sequence at the front of `text`, or 0.
-std::size_t utf8_length(std::string_view text) {
-  const auto byte = [&](std::size_t k) { return static_cast<unsigned char>(text[k]); };
-  const unsigned lead = byte(0);
-  const std::size_t length = lead < 0x80   ? 1
-                             : lead < 0xC2 ? 0
-                             : lead < 0xE0 ? 2
-                             : lead < 0xF0 ? 3
-                             : lead < 0xF5 ? 4
-                                           : 0;
-  if (length == 0 || text.size() < length) return 0;
-  for (std::size_t k = 1; k < length; ++k) {
-    if ((byte(k) & 0xC0U) != 0x80U) return 0;
-  }
-  if (length >= 3) {
-    const unsigned second = byte(1);
-    const bool overlong = (lead == 0xE0 && second < 0xA0) || (lead == 0xF0 && second < 0x90);
-    const bool outside = (lead == 0xED && second >= 0xA0) || (lead == 0xF4 && second >= 0x90);
-    if (overlong || outside) return 0;
-  }
-  return length;
-}
-
 }  // namespace
 
 void assign(const KeyRule& rule, const Entry& entry, Config& config) {
@@ -208,26 +186,6 @@ std::string toml_text(const KeyRule& rule, const Config& config) {
 std::string json_text(const KeyRule& rule, const Config& config) {
   std::string text = toml_text(rule, config);
   return text.empty() ? "null" : text;
-}
-
-std::string string_literal(std::string_view text) {
-  std::string result = "\"";
-  while (!text.empty()) {
-    const std::size_t length = utf8_length(text);
-    const char c = text.front();
-    if (length == 0) {
-      result += "\\uFFFD";
-    } else if (c == '"' || c == '\\') {
-      result += '\\';
-      result += c;
-    } else if (length == 1 && (static_cast<unsigned char>(c) < 0x20 || c == 0x7F)) {
-      result += fmt::format("\\u{:04X}", static_cast<unsigned>(c));
-    } else {
-      result += text.substr(0, length);
-    }
-    text.remove_prefix(length == 0 ? 1 : length);
-  }
-  return result + '"';
 }
 
 }  // namespace concerto::config

@@ -20,8 +20,4 @@ void assign(const KeyRule& rule, const Entry& entry, Config& config);
 /// The key's value as JSON; null where it is absent.
 [[nodiscard]] std::string json_text(const KeyRule& rule, const Config& config);
 
-/// Text as a JSON string: quoted, control characters and quotes escaped, invalid UTF-8 replaced. It is a TOML string
-/// too.
-[[nodiscard]] std::string string_literal(std::string_view text);
-
 }  // namespace concerto::config

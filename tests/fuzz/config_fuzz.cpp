@@ -33,8 +33,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   for (const auto use : {concerto::ConfigUse::kAny, concerto::ConfigUse::kTraining}) {
     try {
       check_accepted(concerto::parse_config(parts.front(), "fuzz.toml", overrides, use));
-    } catch (const concerto::Error&) {
-      continue;  // refusing is an answer; anything else thrown ends the program
+    } catch (const concerto::Error& error) {
+      // Refusing, in one line, is an answer; anything else thrown ends the program.
+      if (std::string(error.what()).find('\n') != std::string::npos) std::abort();
     }
   }
   return 0;

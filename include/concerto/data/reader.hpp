@@ -28,7 +28,7 @@ struct ReadOptions {
   bool need_values = false;          ///< Error{kBadInput} where the file has no value column.
   std::uint64_t declared_users = 0;  ///< 0: not declared. An index id at or above it is an error.
   std::uint64_t declared_items = 0;
-  std::size_t chunk_bytes = std::size_t{1} << 20U;  ///< How much text a thread parses at a time; no effect on results.
+  std::size_t chunk_bytes = std::size_t{1} << 18U;  ///< How much text a thread parses at a time; no effect on results.
 };
 
 /// One column of ids as read, before rows are assigned: numbers where every id is a 32-bit non-negative integer below

@@ -214,6 +214,29 @@ TEST(ConfigErrors, WhatIsNoConfigurationAtAll) {
             "run.toml:6: model.warm_start has a NUL character in it");
 }
 
+TEST(ConfigErrors, StayOneLineWhateverTheTextHolds) {
+  EXPECT_EQ(error_of("[model]\n\"ra\\nnk\" = 3\n"),
+            R"(run.toml:6: unknown key model."ra\u000Ank"; did you mean model.rank?)");
+  EXPECT_EQ(error_of("", {"ra\nnk=3"}), "--set ra?nk=3: unknown key ra?nk; did you mean model.rank?");
+  EXPECT_EQ(error_of("[solver]\nkind = \"a\\nls\"\n"),
+            R"(run.toml:6: solver.kind "a\u000Als" is not one of als, subspace, sgd; did you mean "als"?)");
+  const std::string metric = error_of("[evaluate]\nmetrics = [\"a\\nb\"]\n");
+  EXPECT_EQ(metric.find('\n'), std::string::npos) << metric;
+  EXPECT_EQ(error_of("[model]\nrank = \"" + std::string(100, 'x') + "\"\n"),
+            "run.toml:6: model.rank must be a whole number, not text (\"" + std::string(80, 'x') + "...\")");
+}
+
+TEST(ConfigErrors, AQuotedKeyWithADotIsNoKeyOfATable) {
+  EXPECT_EQ(error_of("\"model.rank\" = 3\n"),
+            "run.toml:5: unknown key output.\"model.rank\"; did you mean model.rank?");
+}
+
+TEST(ConfigErrors, DeepTablesAreRefusedByTheirOutermostUnknown) {
+  std::string deep = "[model.a";
+  for (int k = 0; k < 4000; ++k) deep += ".a";
+  EXPECT_EQ(error_of(deep + "]\n"), "run.toml:5: unknown table [model.a]; did you mean [model]?");
+}
+
 TEST(ConfigErrors, Files) {
   const auto message = [](const std::filesystem::path& path) {
     try {

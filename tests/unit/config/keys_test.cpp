@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 
 #include "concerto/base/file.hpp"
+#include "concerto/data/reader.hpp"
 
 #include "config_support.hpp"
 
@@ -49,6 +50,14 @@ TEST(ConfigKeys, DefaultsShownAreThoseOfADefaultConfig) {
   EXPECT_EQ(key("data.split.test").default_text, "");
   EXPECT_EQ(key("data.validation").default_text, "");
   EXPECT_EQ(key("model.alpha").default_text, "");
+}
+
+TEST(ConfigKeys, FormatsAreThoseOfTheReaders) {
+  for (const std::string& format : file_format_names()) {
+    EXPECT_EQ(parse("", {"data.format=" + format}).data.format, format);
+  }
+  EXPECT_THAT(error_of("", {"data.format=unheard_of"}),
+              HasSubstr("is not one of auto, text, adjacency, matrix_market, libmf, npz;"));
 }
 
 TEST(ConfigKeys, WritingEveryDefaultOutChangesNothing) {
