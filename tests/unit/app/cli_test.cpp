@@ -1,0 +1,176 @@
+// The command line inside the process: what commands print, and that wrong arguments end with one line and status 2.
+#include <gmock/gmock.h>
+
+#include "program.hpp"
+
+namespace concerto {
+namespace {
+
+using test::Finished;
+using test::run;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+class CliTest : public test::ProgramTest {
+ protected:
+  void train_model() {
+    write_ratings("ratings.txt");
+    const Finished trained = run(train_arguments());
+    ASSERT_EQ(trained.status, 0) << trained.err;
+  }
+  void expect_refused(const std::vector<std::string>& arguments, const std::string& words) {
+    const auto before = names();
+    const Finished finished = run(arguments);
+    EXPECT_EQ(finished.status, 2) << finished.err;
+    EXPECT_EQ(finished.out, "");
+    ASSERT_EQ(finished.errors().size(), 1U) << finished.err;
+    EXPECT_THAT(finished.errors()[0], HasSubstr(words));
+    EXPECT_EQ(names(), before);
+  }
+};
+
+TEST_F(CliTest, VersionAndHelp) {
+  EXPECT_THAT(run({"--version"}).out, testing::StartsWith("concerto 0."));
+  const Finished help = run({"--help"});
+  EXPECT_EQ(help.status, 0);
+  for (const char* command : {"train", "evaluate", "recommend", "similar", "inspect", "export", "prepare", "synth"}) {
+    EXPECT_THAT(help.out, HasSubstr(std::string("\n  ") + command)) << command;
+    const Finished one = run({command, "--help"});
+    EXPECT_EQ(one.status, 0);
+    EXPECT_THAT(one.out, HasSubstr("Options:"));
+  }
+}
+
+TEST_F(CliTest, WrongArguments) {
+  expect_refused({}, "command line: ");
+  expect_refused({"fly"}, "command line: ");
+  expect_refused({"train"}, "CONFIG");
+  expect_refused({"train", "a.toml", "--sett", "x=1"}, "--sett");
+  expect_refused({"train", path("missing.toml")}, "missing.toml");
+  expect_refused({"evaluate", path("none"), "--data", "x"}, "there is no " + path("none"));
+  expect_refused({"recommend", path("none")}, "--users");
+  expect_refused({"export", path("none"), "--format", "csv", "--out", path("o")}, "--format csv");
+  expect_refused({"synth", "--out", path("no/such/place")}, path("no/such"));
+  expect_refused({"inspect", path("nothing")}, "there is no " + path("nothing"));
+  expect_refused({"inspect", scratch_.string()}, "neither a model nor prepared data");
+}
+
+TEST_F(CliTest, ATrainedModelAnswersEveryCommand) {
+  train_model();
+  const std::string model = path("model");
+  EXPECT_THAT(run({"inspect", model}).out, testing::AllOf(HasSubstr("30 (indices from 0)"), HasSubstr("model.rank")));
+  EXPECT_THAT(run({"inspect", path("ratings.txt")}).out, HasSubstr("entries             400"));
+  const Finished similar = run({"similar", model, "--items", "3,4", "--top", "2"});
+  EXPECT_EQ(std::count(similar.out.begin(), similar.out.end(), '\n'), 4);
+  EXPECT_THAT(similar.out, testing::Not(HasSubstr("3\t3\t")));
+  const Finished evaluated =
+      run({"evaluate", model, "--data", path("ratings.txt"), "--metrics", "rmse,mae", "--report", path("e.json")});
+  EXPECT_THAT(evaluated.out, HasSubstr("rmse"));
+  EXPECT_TRUE(std::filesystem::exists(path("e.json")));
+}
+
+TEST_F(CliTest, RecommendationsLeaveOutWhatWasSeen) {
+  train_model();
+  const Finished finished =
+      run({"recommend", path("model"), "--users", "0", "--top", "20", "--exclude", path("ratings.txt")});
+  std::istringstream lines(finished.out);
+  std::vector<int> items;
+  std::string user;
+  int item = 0;
+  double score = 0.0;
+  double last = 1e9;
+  while (lines >> user >> item >> score) {
+    EXPECT_EQ(user, "0");
+    EXPECT_LE(score, last);
+    last = score;
+    items.push_back(item);
+  }
+  // User 0 has rated every item that is no multiple of 3.
+  EXPECT_THAT(items, testing::UnorderedElementsAre(0, 3, 6, 9, 12, 15, 18));
+  const Finished everyone = run({"recommend", path("model"), "--users", "all", "--top", "2", "--format", "json"});
+  EXPECT_EQ(std::count(everyone.out.begin(), everyone.out.end(), '\n'), 30);
+  EXPECT_THAT(everyone.out, testing::StartsWith("{\"id\": \"0\", \"items\": [{\"item\": "));
+}
+
+TEST_F(CliTest, AHistoryOfATrainingUserGivesItsRecommendations) {
+  train_model();
+  // The user half-sweep comes last, so the same history under another name gives the same scores.
+  std::string history;
+  for (int i = 0; i < 20; ++i) {
+    if ((7 + i) % 3 != 0) history += "newcomer " + std::to_string(i) + " " + std::to_string(1 + 7 * i % 5) + "\n";
+  }
+  write("history.txt", history);
+  const Finished folded = run({"recommend", path("model"), "--history", path("history.txt"), "--top", "3"});
+  ASSERT_EQ(folded.status, 0) << folded.err;
+  const Finished known =
+      run({"recommend", path("model"), "--users", "7", "--top", "3", "--exclude", path("ratings.txt")});
+  std::istringstream a(folded.out);
+  std::istringstream b(known.out);
+  std::string user_a, user_b;
+  int item_a = 0, item_b = 0, lines = 0;
+  double score_a = 0.0, score_b = 0.0;
+  while (a >> user_a >> item_a >> score_a && b >> user_b >> item_b >> score_b) {
+    EXPECT_EQ(user_a, "newcomer");
+    EXPECT_EQ(item_a, item_b);
+    EXPECT_NEAR(score_a, score_b, 0.02);
+    ++lines;
+  }
+  EXPECT_EQ(lines, 3);
+}
+
+TEST_F(CliTest, UnknownIdsAreNamed) {
+  train_model();
+  expect_refused({"recommend", path("model"), "--users", "1,77,cat"}, "--users: the model does not know 77, cat");
+  expect_refused({"similar", path("model"), "--items", "20"}, "--items: the model does not know 20");
+}
+
+TEST_F(CliTest, RankingNeedsWhatToExclude) {
+  train_model();
+  expect_refused({"evaluate", path("model"), "--data", path("ratings.txt"), "--metrics", "ndcg@5"}, "--exclude");
+  expect_refused({"evaluate", path("model"), "--data", path("ratings.txt"), "--metrics", "ndgc@5"}, "ndgc@5");
+}
+
+TEST_F(CliTest, TrainingIsRefusedBeforeItBegins) {
+  write_ratings("ratings.txt");
+  const auto args = [&](const std::string& setting) { return train_arguments({setting}); };
+  (void)args("");  // so that the configuration file is there before names are compared
+  expect_refused(args("compute.backend=cuda"), "built without CUDA");
+  expect_refused(args("compute.memory_limit_bytes=1000000"), "memory: ");
+  expect_refused(args("output.model=" + path("no/model")), "output.model");
+  expect_refused(args("output.report=" + path("no/report.json")), "output.report");
+  expect_refused(args("data.train=" + path("nothing.txt")), "data.train");
+  expect_refused(args("data.test=" + path("nothing.txt")), "data.test");
+  expect_refused(args("model.warm_start=" + path("nothing")), "model.warm_start");
+  std::filesystem::create_directory(path("foreign"));
+  write("foreign/precious.txt", "keep me");
+  expect_refused(args("output.model=" + path("foreign")), "not a model");
+  EXPECT_TRUE(std::filesystem::exists(path("foreign/precious.txt")));
+}
+
+TEST_F(CliTest, AWarmStartOfAnotherRankIsRefused) {
+  train_model();
+  expect_refused(train_arguments({"model.warm_start=" + path("model"), "model.rank=4", "output.model=" + path("m2")}),
+                 "model.warm_start: ");
+  const Finished same = run(train_arguments({"model.warm_start=" + path("model"), "output.model=" + path("m2")}));
+  EXPECT_EQ(same.status, 0) << same.err;
+}
+
+TEST_F(CliTest, APreparedDirectoryRefusesWhatItHasDecided) {
+  write_ratings("ratings.txt");
+  ASSERT_EQ(run({"prepare", path("ratings.txt"), "--out", path("prepared"), "--split", "0.2"}).status, 0);
+  const std::string prepared = "data.train=" + path("prepared");
+  (void)train_arguments();
+  expect_refused(train_arguments({prepared, "data.min_value=2"}), "data.min_value: ");
+  expect_refused(train_arguments({prepared, "data.split.test=0.1"}), "data.split: ");
+  expect_refused(train_arguments({prepared, "data.validation=0.1"}), "data.validation: ");
+  EXPECT_EQ(run(train_arguments({prepared})).status, 0);
+  // One directory serves both objectives: values are dropped where they are ignored.
+  const Finished implicit =
+      run(train_arguments({prepared, "model.objective=implicit", "output.model=" + path("clicks")}));
+  EXPECT_EQ(implicit.status, 0) << implicit.err;
+  EXPECT_THAT(implicit.out, HasSubstr("recall@20"));
+  EXPECT_THAT(run({"inspect", path("prepared")}).out, HasSubstr("held out"));
+}
+
+}  // namespace
+}  // namespace concerto

@@ -1,0 +1,116 @@
+// Small parts of the program: report arithmetic, JSON helpers, texts for people, predictions of memory.
+#include "../src/app/report.hpp"
+
+#include <gmock/gmock.h>
+
+#include "concerto/base/error.hpp"
+
+#include "../src/app/machine.hpp"
+#include "../src/app/memory.hpp"
+#include "../src/app/progress.hpp"
+#include "program.hpp"
+
+namespace concerto {
+namespace {
+
+std::vector<EpochRecord> epochs_of(std::initializer_list<double> seconds) {
+  std::vector<EpochRecord> epochs;
+  for (const double value : seconds) {
+    EpochRecord record;
+    record.epoch = static_cast<std::uint32_t>(epochs.size() + 1);
+    record.seconds = value;
+    epochs.push_back(record);
+  }
+  return epochs;
+}
+
+TEST(Report, SecondsOfAnEpochAreTheMedianWithoutTheFirst) {
+  EXPECT_DOUBLE_EQ(seconds_per_epoch(epochs_of({9.0, 1.0, 5.0, 2.0})), 2.0);
+  EXPECT_DOUBLE_EQ(seconds_per_epoch(epochs_of({9.0, 1.0, 2.0})), 1.5);
+  EXPECT_DOUBLE_EQ(seconds_per_epoch(epochs_of({9.0})), 9.0);
+  EXPECT_DOUBLE_EQ(seconds_per_epoch({}), 0.0);
+  EXPECT_DOUBLE_EQ(train_seconds(epochs_of({9.0, 1.0, 2.0})), 12.0);
+}
+
+TEST(Report, HoldsWhatTheRunSaid) {
+  TrainReport report;
+  report.config_json = R"({"model": {"rank": 3}})";
+  report.data.train_entries = 600;
+  report.epochs = epochs_of({3.0, 2.0});
+  report.epochs[1].loss = 12.5;
+  report.epochs[1].test = {{"recall@20", 0.25}};
+  report.kept_epoch = 2;
+  report.ended = "epochs";
+  report.test = MetricValues{{{"recall@20", 0.25}}, 10, 2, 0, 0};
+  const auto leaves = json_leaves(to_json(report), "report");
+  const auto value = [&](const std::string& key) {
+    for (const auto& [name, text] : leaves) {
+      if (name == key) return text;
+    }
+    return std::string("absent");
+  };
+  EXPECT_EQ(value("schema_version"), "1");
+  EXPECT_EQ(value("config.model.rank"), "3");
+  EXPECT_EQ(value("final.metrics.recall@20"), "0.25");
+  EXPECT_EQ(value("final.loss"), "12.5");
+  EXPECT_EQ(value("final.train_seconds"), "5.0");
+  EXPECT_EQ(value("final.seconds_per_epoch"), "2.0");
+  EXPECT_EQ(value("final.updates_per_second"), "300.0");
+  EXPECT_EQ(value("final.device_bytes"), "0");
+  EXPECT_EQ(value("replication"), "absent");
+  EXPECT_THAT(value("epochs"), testing::HasSubstr(R"("loss":null)"));
+}
+
+TEST(Report, QuotesForJson) {
+  EXPECT_EQ(json_quote("a\"b\\c\n"), R"("a\"b\\c\n")");
+  EXPECT_EQ(json_quote("\xff"), "\"\xEF\xBF\xBD\"");
+  EXPECT_THROW((void)json_leaves("{", "x"), Error);
+}
+
+TEST(Texts, OfDurationsCountsAndBytes) {
+  EXPECT_EQ(duration_text(0.0123), "12 ms");
+  EXPECT_EQ(duration_text(2.34), "2.3 s");
+  EXPECT_EQ(duration_text(125.0), "2 min 05 s");
+  EXPECT_EQ(duration_text(3725.0), "1 h 02 min");
+  EXPECT_EQ(count_text(2.14e6), "2.1 M");
+  EXPECT_EQ(bytes_text(1536), "1.5 KiB");
+  EXPECT_EQ(bytes_text(12), "12 bytes");
+}
+
+class MemoryTest : public test::ProgramTest {};
+
+TEST_F(MemoryTest, LoadingIsPredictedFromTheFirstLines) {
+  const std::string ratings = write_ratings("ratings.txt");  // 400 entries
+  EXPECT_NEAR(static_cast<double>(predict_loading_bytes(ratings, true)), 400 * 20, 400);
+  EXPECT_NEAR(static_cast<double>(predict_loading_bytes(ratings, false)), 400 * 12, 400);
+  const std::string adjacency = write("adjacency.txt", "0 1 2 3 4 5 6 7 8\n1 1 2 3 4 5 6 7 8\n");
+  EXPECT_EQ(predict_loading_bytes(adjacency, false), 16U * 12);
+  EXPECT_EQ(predict_loading_bytes(write("empty.txt", ""), true), 0U);
+}
+
+TEST(Memory, TooLittleIsAnErrorThatSaysNeedHaveAndRemedy) {
+  MemoryShape shape;
+  shape.users = 4000000000U;
+  shape.items = 4000000000U;
+  shape.rank = 8192;
+  try {
+    require_memory(predict_training_bytes(shape, 1), {}, "training", "lower model.rank");
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kOutOfMemory);
+    EXPECT_THAT(error.what(), testing::ContainsRegex("needs about .* TiB more, .* are available; lower model.rank"));
+  }
+  EXPECT_NO_THROW(require_memory(1000, {}, "this", "that"));
+}
+
+TEST(Machine, FactsAreThere) {
+  EXPECT_GT(physical_memory_bytes(), std::uint64_t{1} << 27);
+  EXPECT_GT(available_memory_bytes(), std::uint64_t{1} << 20);
+  EXPECT_LE(available_memory_bytes(), physical_memory_bytes());
+  EXPECT_GT(resident_bytes(), std::uint64_t{1} << 18);
+  EXPECT_GE(peak_resident_bytes() + (std::uint64_t{1} << 20), resident_bytes());
+  EXPECT_GE(seconds_since_process_start(), 0.0);
+}
+
+}  // namespace
+}  // namespace concerto
