@@ -50,8 +50,10 @@ class BestList {
   }
   /// The best k in order; fewer if fewer were offered.
   [[nodiscard]] std::span<const Scored> finish() {
-    std::ranges::sort(kept_, is_better);
-    return std::span(kept_).first(std::min<std::size_t>(k_, kept_.size()));
+    const std::size_t filled = std::min(k_, kept_.size());
+    if (filled < kept_.size()) std::ranges::nth_element(kept_, kept_.begin() + filled, is_better);
+    std::sort(kept_.begin(), kept_.begin() + filled, is_better);
+    return std::span(kept_).first(filled);
   }
 
  private:
