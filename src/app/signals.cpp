@@ -1,4 +1,8 @@
-// Signals by descriptor: one thread waits for a signal or for the end, so that no code runs inside a signal handler.
+// Signals by descriptor: one thread waits for a signal or for the end, so that no work is done inside a signal handler.
+//
+// The descriptor sees a signal only when every thread blocks it, but libraries may have started threads before main. A
+// handler therefore passes the signal on: it blocks it in the thread it happened to interrupt, for good, and sends it
+// to the process again.
 #include "signals.hpp"
 
 #include <array>
@@ -8,6 +12,7 @@
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include "concerto/base/check.hpp"
@@ -23,6 +28,12 @@ sigset_t stop_signals() {
   return set;
 }
 
+/// Runs in a thread that does not block the signal. Only calls that are safe in a handler.
+void pass_on(int number, siginfo_t* /*info*/, void* context) {
+  sigaddset(&static_cast<ucontext_t*>(context)->uc_sigmask, number);
+  kill(getpid(), number);
+}
+
 }  // namespace
 
 StopSignals::StopSignals(std::ostream& err) : err_(err) {
@@ -31,6 +42,12 @@ StopSignals::StopSignals(std::ostream& err) : err_(err) {
   signal_descriptor_ = signalfd(-1, &set, SFD_CLOEXEC);
   end_descriptor_ = eventfd(0, EFD_CLOEXEC);
   CONCERTO_CHECK(signal_descriptor_ >= 0 && end_descriptor_ >= 0, "no descriptor for signals");
+  struct sigaction action {};
+  action.sa_sigaction = pass_on;
+  action.sa_flags = SA_SIGINFO | SA_RESTART;
+  for (const int number : {SIGINT, SIGTERM}) {
+    CONCERTO_CHECK(sigaction(number, &action, nullptr) == 0, "a signal cannot be handled");
+  }
   watcher_ = std::thread([this] { watch(); });
 }
 
@@ -40,6 +57,8 @@ StopSignals::~StopSignals() {
   watcher_.join();
   close(signal_descriptor_);
   close(end_descriptor_);
+  signal(SIGINT, SIG_DFL);
+  signal(SIGTERM, SIG_DFL);
   const sigset_t set = stop_signals();
   pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
 }

@@ -8,7 +8,8 @@
 namespace concerto {
 
 /// While it lives, the first SIGINT or SIGTERM requests a stop and says so on `err`; the second ends the process at
-/// once with status 130. Construct it before any other thread, so that all threads leave these signals to it.
+/// once with status 130. Construct it before threads of one's own. Afterwards both signals
+/// end the process again, as by default.
 class StopSignals {
  public:
   explicit StopSignals(std::ostream& err);
