@@ -12,7 +12,6 @@
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
-#include <ucontext.h>
 #include <unistd.h>
 
 #include "concerto/base/check.hpp"
