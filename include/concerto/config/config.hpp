@@ -90,16 +90,16 @@ struct Config {
 
 /// What the caller needs of a configuration.
 enum class ConfigUse {
-  kTraining,   ///< data.train and output.model must be there
-  kAny,        ///< whatever is there must be right; nothing need be
+  kTraining,  ///< data.train and output.model must be there
+  kAny,       ///< whatever is there must be right; nothing need be
 };
 
 /// Reads a TOML file and applies `overrides` in order ("table.key=value", the value in TOML syntax; a bare word is
-/// text, `a,b` is a list where the key takes one; nothing after `=` puts the key back to its default). Relative paths in
-/// the file are relative to the working directory. Validates: every problem is Error{kBadInput} naming file and line (or
-/// the override) and, for an unknown key, the nearest known one. What the design names and this version does not serve
-/// yet (tables replication, cluster, security; output.snapshots) is Error{kUnsupported}. Defaults that depend on other
-/// keys are filled in as by resolve_defaults.
+/// text, `a,b` is a list where the key takes one; nothing after `=` puts the key back to its default). Relative paths
+/// in the file are relative to the working directory. Validates: every problem is Error{kBadInput} naming file and line
+/// (or the override) and, for an unknown key, the nearest known one. What the design names and this version does not
+/// serve yet (tables replication, cluster, security; output.snapshots) is Error{kUnsupported}. Defaults that depend on
+/// other keys are filled in as by resolve_defaults.
 [[nodiscard]] Config load_config(const std::filesystem::path& file, const std::vector<std::string>& overrides,
                                  ConfigUse use = ConfigUse::kTraining);
 

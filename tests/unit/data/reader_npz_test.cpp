@@ -16,7 +16,9 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 void put(std::string& out, std::uint64_t value, std::size_t bytes) {
-  for (std::size_t index = 0; index < bytes; ++index) out += static_cast<char>(value >> (8 * index) & 0xff);
+  for (std::size_t index = 0; index < bytes; ++index) {
+    out += index < sizeof(value) ? static_cast<char>(value >> (8 * index) & 0xff) : '\0';
+  }
 }
 
 std::string npy(const std::string& type, const std::string& shape, const std::string& data, int version = 1) {
