@@ -6,8 +6,9 @@
 // return when their result is visible to later calls on the same backend. Matrices and vectors named here are:
 //   U: users x rank, V: items x rank, Y: the fixed side's table, x: one row of the table being solved.
 // Rows without entries, or without one that counts (Objective::counts), become zero, never NaN (ALS, subspace; momentum
-// does not apply to them). A direction that a singular system leaves open gets a finite value. Results of deterministic
-// backends do not depend on the number of threads.
+// does not apply to them). An exact system that is not positive definite in the backend's precision gives a finite row,
+// or ends the step with an Error that names the regularization; never NaN. Results of deterministic backends do not
+// depend on the number of threads.
 #pragma once
 
 #include <cstdint>

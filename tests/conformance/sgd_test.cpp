@@ -1,0 +1,218 @@
+// SGD epochs against the reference from equal factors, in the order of sgd_order.hpp, on grids of one and of many
+// blocks.
+#include "concerto/compute/sgd_order.hpp"
+
+#include "training.hpp"
+
+namespace concerto::test {
+namespace {
+
+/// Pairs drawn with repetition, items with a skew, so that blocks differ in shape.
+Problem dense_problem(RowIndex users, RowIndex items, std::size_t entries) {
+  Random random(13, 3);
+  std::vector<Entry> list;
+  for (std::size_t k = 0; k < entries; ++k) {
+    const auto user = static_cast<RowIndex>(random.below(users));
+    const auto item = static_cast<RowIndex>(random.below(1 + random.below(items)));
+    list.push_back({user, item, draw_value(Values::kRatings, random)});
+  }
+  return make_problem("dense", users, items, list, true);
+}
+
+struct SgdSettings {
+  bool nonnegative = false;
+  std::uint32_t epochs = 1;
+  double rate = 0.05;
+};
+
+Outcome run_sgd(Backend& on, const Problem& problem, const Objective& objective, std::uint32_t rank,
+                const SgdSettings& settings) {
+  const FactorTable users = random_table({problem.by_user.rows, rank, objective.biases}, 31);
+  const FactorTable items = random_table({problem.by_item.rows, rank, objective.biases}, 32);
+  const auto user_buffer = upload(on, users);
+  const auto item_buffer = upload(on, items);
+  const auto grid = on.load_grid(problem.by_user.view(), problem.by_item.view());
+  for (std::uint32_t epoch = 0; epoch < settings.epochs; ++epoch) {
+    on.sgd_epoch({.grid = grid.get(),
+                  .users = user_buffer.get(),
+                  .items = item_buffer.get(),
+                  .objective = objective,
+                  .rate = settings.rate,
+                  .nonnegative = settings.nonnegative,
+                  .seed = 5,
+                  .epoch = epoch});
+  }
+  return {{download(on, *user_buffer, users.shape()), download(on, *item_buffer, items.shape())}, {}};
+}
+
+class Sgd : public ::testing::TestWithParam<ObjectiveCase> {
+ protected:
+  static void compare(const Problem& problem, std::uint32_t rank, const SgdSettings& settings,
+                      double tolerance = 1e-4) {
+    const auto& [backend, named] = GetParam();
+    SCOPED_TRACE(problem.name + ", rank " + std::to_string(rank));
+    const Computation compute = [&](Backend& on) { return run_sgd(on, problem, named.objective, rank, settings); };
+    const std::string key = "sgd/" + named.name + "/" + problem.name + "/" + std::to_string(rank) + "/" +
+                            std::to_string(settings.epochs) + (settings.nonnegative ? "/nonnegative" : "");
+    const Outcome& expected = reference_outcome(key, compute);
+    const Outcome actual = run_on(backend, compute);
+    expect_rows_near(actual.tables[0], expected.tables[0], tolerance);
+    expect_rows_near(actual.tables[1], expected.tables[1], tolerance);
+  }
+};
+
+TEST_P(Sgd, OneBlockAgrees) {
+  for (const std::uint32_t rank : {1U, 7U, 64U, 67U, 128U, 129U, 256U, 257U, 640U, 2048U, 8192U}) {
+    compare(problem_for_rank(rank, Values::kRatings), rank, {});
+  }
+}
+
+TEST_P(Sgd, ManyBlocksAgree) {
+  const Problem problem = dense_problem(211, 197, 40000);
+  ASSERT_GE(sgd_blocks_per_side(40000, 211, 197), 3U);
+  for (const std::uint32_t rank : {1U, 7U, 64U, 67U}) compare(problem, rank, {});
+}
+
+TEST_P(Sgd, SeveralEpochsAgree) {
+  compare(dense_problem(101, 97, 20000), 16, {.epochs = 3}, 3e-4);
+}
+
+TEST_P(Sgd, NonnegativeAgrees) {
+  compare(problem_for_rank(16, Values::kRatings), 16, {.nonnegative = true});
+  const Outcome outcome = run_on(std::get<0>(GetParam()), [](Backend& on) {
+    return run_sgd(on, problem_for_rank(16, Values::kRatings), std::get<1>(GetParam()).objective, 16,
+                   {.nonnegative = true});
+  });
+  for (const RowIndex r : {1U, 2U}) {
+    for (const float value : outcome.tables[0].row(r)) EXPECT_GE(value, 0.0F);
+    for (const float value : outcome.tables[1].row(r)) EXPECT_GE(value, 0.0F);
+  }
+}
+
+TEST_P(Sgd, SingleRowsAndColumnsAgree) {
+  for (const auto& [users, items] : {std::pair(1U, 1U), std::pair(1U, 257U), std::pair(257U, 1U), std::pair(2U, 3U)}) {
+    compare(awkward_problem(users, items, 300, Values::kRatings, 6), 13, {});
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Backends, Sgd,
+                         ::testing::Combine(::testing::ValuesIn(optimized_backends()),
+                                            ::testing::ValuesIn(explicit_objectives())),
+                         objective_case_name);
+
+class SgdDirect : public ::testing::TestWithParam<BackendCase> {};
+
+TEST_P(SgdDirect, OneUpdateIsTheFormula) {
+  Objective objective = explicit_objective("", 0.1, 1.0, true).objective;
+  objective.bias_regularization = 0.2;
+  objective.mean = 3.0;
+  FactorTable users({1, 2, true});
+  FactorTable items({1, 2, true});
+  std::ranges::copy(std::vector<float>{1.0F, 2.0F}, users.row(0).begin());
+  std::ranges::copy(std::vector<float>{0.5F, -1.0F}, items.row(0).begin());
+  users.biases()[0] = 0.25F;
+  items.biases()[0] = -0.5F;
+  const Problem problem = make_problem("one", 1, 1, {{0, 0, 4.0F}}, true);
+  run_on(GetParam(), [&](Backend& on) {
+    const auto x = upload(on, users);
+    const auto y = upload(on, items);
+    const auto grid = on.load_grid(problem.by_user.view(), problem.by_item.view());
+    on.sgd_epoch({.grid = grid.get(), .users = x.get(), .items = y.get(), .objective = objective, .rate = 0.1});
+    // e = 4 - 3 - 0.25 + 0.5 - (0.5 - 2) = 2.75
+    const FactorTable new_users = download(on, *x, users.shape());
+    const FactorTable new_items = download(on, *y, items.shape());
+    EXPECT_FLOAT_EQ(new_users.row(0)[0], 1.0F - 0.1F * (-2.75F * 0.5F + 0.1F * 1.0F));
+    EXPECT_FLOAT_EQ(new_users.row(0)[1], 2.0F - 0.1F * (2.75F * 1.0F + 0.1F * 2.0F));
+    EXPECT_FLOAT_EQ(new_items.row(0)[0], 0.5F - 0.1F * (-2.75F * 1.0F + 0.1F * 0.5F));
+    EXPECT_FLOAT_EQ(new_items.row(0)[1], -1.0F - 0.1F * (-2.75F * 2.0F - 0.1F * 1.0F));
+    EXPECT_FLOAT_EQ(new_users.bias(0), 0.25F - 0.1F * (-2.75F + 0.2F * 0.25F));
+    EXPECT_FLOAT_EQ(new_items.bias(0), -0.5F - 0.1F * (-2.75F - 0.2F * 0.5F));
+    return Outcome{};
+  });
+}
+
+TEST_P(SgdDirect, AccumulatorsOutliveEpochsAndEndWithAWrite) {
+  const Problem problem = awkward_problem(31, 37, 300, Values::kRatings, 14);
+  const Objective objective = explicit_objective("", 0.05, 1.0, false).objective;
+  run_on(GetParam(), [&](Backend& on) {
+    const FactorTable start = random_table({31, 8, false}, 1);
+    const FactorTable item_start = random_table({37, 8, false}, 2);
+    const auto users = upload(on, start);
+    const auto items = upload(on, item_start);
+    const auto grid = on.load_grid(problem.by_user.view(), problem.by_item.view());
+    const auto run_epoch = [&] {
+      on.sgd_epoch({.grid = grid.get(), .users = users.get(), .items = items.get(), .objective = objective});
+      return download(on, *users, start.shape());
+    };
+    const FactorTable first = run_epoch();
+    on.write_rows(*users, {0, 31}, start);
+    on.write_rows(*items, {0, 37}, item_start);
+    EXPECT_TRUE(same_bytes(first, run_epoch())) << "a write did not reset the optimizer state";
+    // A second epoch with the state kept, against one from the same factors with the state reset by a write.
+    const FactorTable items_after = download(on, *items, item_start.shape());
+    const FactorTable kept = run_epoch();
+    on.write_rows(*users, {0, 31}, first);
+    on.write_rows(*items, {0, 37}, items_after);
+    EXPECT_FALSE(same_bytes(kept, run_epoch())) << "the optimizer state did not outlive the epoch";
+    return Outcome{};
+  });
+}
+
+INSTANTIATE_TEST_SUITE_P(Backends, SgdDirect, ::testing::ValuesIn(all_backends()), case_name);
+
+TEST(SgdOrder, CutsCoverAllRowsAtEqualEntries) {
+  const Problem problem = dense_problem(211, 197, 40000);
+  const auto ranges = sgd_cut(problem.by_user.view(), 7);
+  ASSERT_EQ(ranges.size(), 7U);
+  RowIndex next = 0;
+  for (const RowRange& range : ranges) {
+    EXPECT_EQ(range.begin, next);
+    next = range.end;
+    const EntryIndex entries = problem.by_user.offsets[range.end] - problem.by_user.offsets[range.begin];
+    EXPECT_NEAR(static_cast<double>(entries), 40000.0 / 7, 400.0);
+  }
+  EXPECT_EQ(next, 211U);
+}
+
+TEST(SgdOrder, AGiantRowLeavesEmptyRanges) {
+  std::vector<Entry> list;
+  for (RowIndex i = 0; i < 90; ++i) list.push_back({3, i, 1.0F});
+  const Problem problem = make_problem("giant", 6, 90, list, true);
+  const auto ranges = sgd_cut(problem.by_user.view(), 4);
+  const std::vector<RowRange> expected = {{0, 4}, {4, 4}, {4, 4}, {4, 6}};
+  EXPECT_EQ(ranges, expected);
+}
+
+TEST(SgdOrder, StrataCoverTheGridOnceWithoutSharingRows) {
+  const auto strata = sgd_strata(13, 9, 4);
+  std::set<std::pair<std::uint32_t, std::uint32_t>> blocks;
+  for (const std::uint32_t shift : strata) {
+    std::set<std::uint32_t> item_blocks;
+    for (std::uint32_t p = 0; p < 13; ++p) {
+      item_blocks.insert(sgd_item_block(p, shift, 13));
+      blocks.emplace(p, sgd_item_block(p, shift, 13));
+    }
+    EXPECT_EQ(item_blocks.size(), 13U);
+  }
+  EXPECT_EQ(blocks.size(), 169U);
+  EXPECT_EQ(strata, sgd_strata(13, 9, 4));
+  EXPECT_NE(strata, sgd_strata(13, 9, 5));
+  EXPECT_NE(strata, sgd_strata(13, 8, 4));
+}
+
+TEST(SgdOrder, BlocksGrowWithEntriesAndStopAtRows) {
+  EXPECT_EQ(sgd_blocks_per_side(0, 0, 0), 1U);
+  EXPECT_EQ(sgd_blocks_per_side(100, 100, 100), 1U);
+  std::uint32_t before = 1;
+  for (EntryIndex entries = 1; entries < EntryIndex{1} << 40; entries *= 2) {
+    const std::uint32_t count = sgd_blocks_per_side(entries, 1U << 30, 1U << 30);
+    EXPECT_GE(count, before) << entries;
+    before = count;
+  }
+  EXPECT_EQ(before, kSgdMaxBlocksPerSide);
+  EXPECT_EQ(sgd_blocks_per_side(EntryIndex{1} << 40, 100, 3), 3U);
+  EXPECT_EQ(sgd_blocks_per_side(EntryIndex{1} << 40, 2, 100), 2U);
+}
+
+}  // namespace
+}  // namespace concerto::test
