@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <limits>
@@ -10,8 +11,6 @@
 #include <sstream>
 #include <string_view>
 
-#include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
 
 namespace concerto {
@@ -102,9 +101,7 @@ std::uint64_t resident_bytes() {
 }
 
 std::uint64_t peak_resident_bytes() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;
+  return kibibytes("/proc/self/status", "VmHWM");
 }
 
 double seconds_since_process_start() {

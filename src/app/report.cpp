@@ -84,7 +84,8 @@ void collect_leaves(const Json& json, const std::string& name, std::vector<std::
     out.emplace_back(name, json.is_string() ? json.get<std::string>() : json.dump());
     return;
   }
-  for (const auto& [key, value] : json.items()) collect_leaves(value, name.empty() ? key : name + "." + key, out);
+  const std::string prefix = name.empty() ? "" : name + ".";
+  for (const auto& [key, value] : json.items()) collect_leaves(value, prefix + key, out);
 }
 
 }  // namespace
@@ -97,6 +98,7 @@ double train_seconds(const std::vector<EpochRecord>& epochs) {
 
 double seconds_per_epoch(const std::vector<EpochRecord>& epochs) {
   std::vector<double> seconds;
+  seconds.reserve(epochs.size());
   for (const EpochRecord& record : epochs) seconds.push_back(record.seconds);
   if (seconds.size() > 1) seconds.erase(seconds.begin());
   if (seconds.empty()) return 0.0;

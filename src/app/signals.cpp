@@ -6,10 +6,10 @@
 #include "signals.hpp"
 
 #include <array>
+#include <csignal>
 #include <cstdint>
 
 #include <poll.h>
-#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -56,8 +56,9 @@ StopSignals::~StopSignals() {
   watcher_.join();
   close(signal_descriptor_);
   close(end_descriptor_);
-  signal(SIGINT, SIG_DFL);
-  signal(SIGTERM, SIG_DFL);
+  struct sigaction by_default {};
+  by_default.sa_handler = SIG_DFL;
+  for (const int number : {SIGINT, SIGTERM}) sigaction(number, &by_default, nullptr);
   const sigset_t set = stop_signals();
   pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
 }

@@ -26,6 +26,7 @@ void print_row(std::ostream& out, const std::string& name, const std::string& va
 
 std::vector<Metric> parse_metrics(const std::vector<std::string>& names, bool is_implicit) {
   std::vector<Metric> metrics;
+  metrics.reserve(names.size());
   for (const std::string& name : names) metrics.push_back(parse_metric(name));
   if (!metrics.empty()) return metrics;
   if (is_implicit) return {parse_metric("recall@20"), parse_metric("ndcg@20")};

@@ -122,8 +122,8 @@ class Run {
  private:
   bool run_epoch(const EpochContext& context);
   void read_factors(Kept& into, std::uint32_t epoch) const;
-  double loss() const;
-  MetricValues measure(const HeldOut& part, const std::vector<Metric>& metrics, const Kept& host) const;
+  [[nodiscard]] double loss() const;
+  [[nodiscard]] MetricValues measure(const HeldOut& part, const std::vector<Metric>& metrics, const Kept& host) const;
   void measure_epoch(EpochRecord& record, Kept& now);
   [[nodiscard]] double stop_score(EpochRecord& record, const Kept& now) const;
   void keep_if_better(Kept& now);
@@ -338,7 +338,7 @@ TrainResult Run::run(const TrainObserver& observer, const std::stop_token& stop)
 
 TrainResult train(Backend& backend, const Dataset& data, const HeldOut* test, const HeldOut* validation,
                   const TrainOptions& options, const std::optional<WarmStart>& warm_start,
-                  const TrainObserver& observer, std::stop_token stop) {
+                  const TrainObserver& observer, const std::stop_token& stop) {
   check_options(options);
   Run run(backend, data, test, validation, options, warm_start);
   return run.run(observer, stop);

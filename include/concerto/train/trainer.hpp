@@ -77,6 +77,6 @@ struct WarmStart {
 /// Error on divergence (a factor or the loss is not finite), naming the epoch and what to change.
 [[nodiscard]] TrainResult train(Backend& backend, const Dataset& data, const HeldOut* test, const HeldOut* validation,
                                 const TrainOptions& options, const std::optional<WarmStart>& warm_start,
-                                const TrainObserver& observer, std::stop_token stop);
+                                const TrainObserver& observer, const std::stop_token& stop);
 
 }  // namespace concerto
