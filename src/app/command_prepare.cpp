@@ -22,7 +22,7 @@ void run_prepare(const PrepareArguments& arguments, Console& console) {
     throw Error(ErrorCode::kBadInput, "is prepared already", arguments.data.train);
   }
   ThreadPool pool(arguments.compute.threads);
-  const ReadingRules rules = reading_rules(arguments.is_implicit ? "implicit" : "explicit", arguments.values);
+  const ReadingRules rules = reading_rules(arguments.is_implicit ? "implicit" : "explicit", arguments.values, false);
   const LoadedData loaded = load_data(arguments.data, rules, {arguments.compute.memory_limit_bytes}, pool, console.log);
   loaded.train.write(arguments.out, loaded.test ? &*loaded.test : nullptr);
   console.out << fmt::format("prepared {} users, {} items, {} entries{} in {}\n", loaded.train.users().size(),

@@ -235,8 +235,9 @@ void run_train(const TrainArguments& arguments, Console& console) {
   Engine engine(config.compute, console.log);
 
   const Clock::time_point load_begin = Clock::now();
-  const LoadedData data = load_data(config.data, reading_rules(config.model.objective, config.model.values),
-                                    {config.compute.memory_limit_bytes}, engine.pool(), console.log);
+  const ReadingRules rules = reading_rules(config.model.objective, config.model.values, config.model.alpha.has_value());
+  const LoadedData data =
+      load_data(config.data, rules, {config.compute.memory_limit_bytes}, engine.pool(), console.log);
   TrainReport report;
   report.load_seconds = std::chrono::duration<double>(Clock::now() - load_begin).count();
   require_training_memory(config, options, data.train, engine.pool().size());

@@ -37,7 +37,7 @@ constexpr std::uint64_t kUserStream = 0;
 FileRules file_rules(const Model& model, FileFormat format, std::optional<double> min_value) {
   FileRules rules;
   rules.reading.format = format;
-  rules.reading.need_values = !model.values_ignored || min_value.has_value();
+  rules.reading.need_values = !model.objective.is_implicit() || min_value.has_value();
   rules.building.use_values = !model.values_ignored;
   rules.building.duplicates = model.objective.is_implicit() ? Duplicates::kSum : Duplicates::kLast;
   rules.building.min_value = min_value;

@@ -37,7 +37,7 @@ SplitBy parse_split_by(const std::string& name) {
 ReadOptions read_options(const DataConfig& data, const ReadingRules& rules) {
   ReadOptions options;
   options.format = parse_format(data.format);
-  options.need_values = rules.use_values || data.min_value.has_value();
+  options.need_values = rules.need_values || data.min_value.has_value();
   options.declared_users = data.users;
   options.declared_items = data.items;
   return options;
@@ -94,7 +94,7 @@ void refuse_reading_options(const DataConfig& data, bool is_implicit) {
 LoadedData map_prepared(const DataConfig& data, const ReadingRules& rules, ThreadPool& pool) {
   refuse_reading_options(data, rules.is_implicit);
   Dataset::Prepared prepared = Dataset::map(data.train, pool);
-  if (rules.use_values && !prepared.dataset.has_values()) {
+  if (rules.need_values && !prepared.dataset.has_values()) {
     throw Error(ErrorCode::kBadInput, "was prepared without values, but this run needs them", data.train);
   }
   if (!rules.use_values) {
@@ -131,9 +131,10 @@ LoadedData read_and_build(const DataConfig& data, const ReadingRules& rules, Thr
 
 }  // namespace
 
-ReadingRules reading_rules(const std::string& objective, const std::string& values) {
+ReadingRules reading_rules(const std::string& objective, const std::string& values, bool has_alpha) {
   const bool is_implicit = objective == "implicit";
-  return {is_implicit, !is_implicit || values == "weight"};
+  const bool use_values = !is_implicit || values == "weight";
+  return {is_implicit, use_values, use_values && !has_alpha};
 }
 
 FileFormat parse_format(const std::string& name) {

@@ -18,9 +18,11 @@ namespace concerto {
 /// How entries are read, whatever the file.
 struct ReadingRules {
   bool is_implicit = false;
-  bool use_values = true;
+  bool use_values = true;   ///< false: every entry counts 1, whatever the file says
+  bool need_values = true;  ///< a file without values is an error; else its entries count 1 each
 };
-[[nodiscard]] ReadingRules reading_rules(const std::string& objective, const std::string& values);
+/// With alpha, values are used where the file has them: clicks without counts are what alpha was made for.
+[[nodiscard]] ReadingRules reading_rules(const std::string& objective, const std::string& values, bool has_alpha);
 
 /// "text" -> FileFormat::kText; Error{kBadInput} listing the names.
 [[nodiscard]] FileFormat parse_format(const std::string& name);

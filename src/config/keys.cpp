@@ -87,7 +87,8 @@ const std::vector<KeyRule>& rules() {
        OptionalRealKey{at<&Config::model, &ModelConfig::regularization_exponent>, kExponent},
        "a row with n entries is penalized n^exponent times; by default 1, but 0 with model.alpha"},
       {"model.values", WordKey{at<&Config::model, &ModelConfig::values>, kValues},
-       "implicit, with unobserved_weight: ignore the values (each is 1) or weight entries by them; alpha uses them"},
+       "implicit, with unobserved_weight: ignore the values (each is 1) or weight entries by them; alpha uses them, or "
+       "1 where the data has none"},
       {"model.unobserved_weight", OptionalRealKey{at<&Config::model, &ModelConfig::unobserved_weight>, kNotNegative},
        "implicit: the weight of every unobserved pair; by default 0.1 unless model.alpha is given"},
       {"model.alpha", OptionalRealKey{at<&Config::model, &ModelConfig::alpha>, kNotNegative},

@@ -147,6 +147,27 @@ TEST_F(CliTest, TrainingIsRefusedBeforeItBegins) {
   EXPECT_TRUE(std::filesystem::exists(path("foreign/precious.txt")));
 }
 
+TEST_F(CliTest, AlphaCountsClicksWithoutValuesOnce) {
+  std::string ones;
+  std::string clicks;
+  for (int entry = 0; entry < 90; ++entry) {
+    const std::string pair = std::to_string(entry % 30) + " " + std::to_string(entry * 7 % 20);
+    ones += pair + " 1\n";
+    clicks += pair + "\n";
+  }
+  write("ones.txt", ones);
+  write("clicks.txt", clicks);
+  const auto train_on = [&](const std::string& name) {
+    const Finished finished = run(train_arguments({"data.train=" + path(name + ".txt"), "model.objective=implicit",
+                                                   "model.alpha=4", "output.model=" + path(name)}));
+    EXPECT_EQ(finished.status, 0) << finished.err;
+    return run({"recommend", path(name), "--users", "all", "--top", "5"}).out;
+  };
+  const std::string lists = train_on("ones");
+  EXPECT_EQ(std::count(lists.begin(), lists.end(), '\n'), 150);
+  EXPECT_EQ(train_on("clicks"), lists);
+}
+
 TEST_F(CliTest, AWarmStartOfAnotherRankIsRefused) {
   train_model();
   expect_refused(train_arguments({"model.warm_start=" + path("model"), "model.rank=4", "output.model=" + path("m2")}),
