@@ -5,7 +5,6 @@
 // computed once for each key.
 #pragma once
 
-#include <cstring>
 #include <functional>
 #include <map>
 #include <memory>
@@ -18,6 +17,8 @@
 #include "concerto/base/thread_pool.hpp"
 #include "concerto/compute/backend.hpp"
 #include "concerto/compute/backends.hpp"
+
+#include "support/same_bytes.hpp"
 
 namespace concerto::test {
 
@@ -53,20 +54,12 @@ struct Outcome {
   std::vector<double> numbers;
 };
 
-inline bool same_bytes(const FactorTable& a, const FactorTable& b) {
-  if (!(a.shape() == b.shape())) return false;
-  for (RowIndex r = 0; r < a.rows(); ++r) {
-    if (std::memcmp(a.row(r).data(), b.row(r).data(), a.row(r).size_bytes()) != 0) return false;
-  }
-  return a.biases().empty() || std::memcmp(a.biases().data(), b.biases().data(), a.biases().size_bytes()) == 0;
-}
-
 inline bool same_bytes(const Outcome& a, const Outcome& b) {
   if (a.tables.size() != b.tables.size() || a.numbers.size() != b.numbers.size()) return false;
   for (std::size_t t = 0; t < a.tables.size(); ++t) {
     if (!same_bytes(a.tables[t], b.tables[t])) return false;
   }
-  return a.numbers.empty() || std::memcmp(a.numbers.data(), b.numbers.data(), a.numbers.size() * sizeof(double)) == 0;
+  return same_bytes<double>(a.numbers, b.numbers);
 }
 
 /// A few units in the last place of a warm start: random_table() draws rows of norm 1.

@@ -1,7 +1,6 @@
 // ALS of the cpu backend where it can break by itself: equal bytes for any thread count, rows that end a solve, every
 // instruction set on one problem. That it agrees with the reference is the conformance suite's.
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <string>
 #include <vector>
@@ -12,8 +11,12 @@
 #include "concerto/base/rng.hpp"
 #include "concerto/compute/backends.hpp"
 
+#include "support/same_bytes.hpp"
+
 namespace concerto {
 namespace {
+
+using test::same_bytes;
 
 /// Rows of every length from empty to all columns, values 1 to 5.
 CompressedMatrix ragged_matrix(RowIndex rows, RowIndex columns) {
@@ -68,11 +71,6 @@ FactorTable solve(const Problem& problem, unsigned threads) {
   backend->solve_rows(step);
   backend->read_rows(*target_buffer, step.rows, target);
   return target;
-}
-
-bool same_bytes(const FactorTable& a, const FactorTable& b) {
-  return std::memcmp(a.data(), b.data(), a.rows() * a.stride() * sizeof(float)) == 0 &&
-         std::memcmp(a.biases().data(), b.biases().data(), a.biases().size_bytes()) == 0;
 }
 
 Objective implicit_alpha() {

@@ -1,7 +1,6 @@
 // SGD on the cpu backend: the same bytes for any number of threads and the serial updates in double, for every
 // instruction set; projection on non-negative values; rows without entries.
 #include <cmath>
-#include <cstring>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -11,8 +10,12 @@
 #include "concerto/compute/backends.hpp"
 #include "concerto/compute/sgd_order.hpp"
 
+#include "support/same_bytes.hpp"
+
 namespace concerto {
 namespace {
+
+using test::same_bytes;
 
 struct Problem {
   CompressedMatrix by_user;
@@ -170,11 +173,6 @@ double worst_row_error(const FactorTable& table, const std::vector<Row>& expecte
   return worst;
 }
 
-bool is_same(const FactorTable& a, const FactorTable& b) {
-  return std::memcmp(a.data(), b.data(), a.rows() * a.stride() * sizeof(float)) == 0 &&
-         std::memcmp(a.biases().data(), b.biases().data(), a.biases().size_bytes()) == 0;
-}
-
 class SgdEpoch : public ::testing::TestWithParam<std::uint32_t> {
  protected:
   void TearDown() override { select_cpu_instruction_set(""); }
@@ -205,8 +203,8 @@ TEST_P(SgdEpoch, WritesTheSameBytesForAnyNumberOfThreads) {
   const Tables serial = run_backend(problem, GetParam(), settings(true, false), 1);
   for (const unsigned threads : {2U, 3U, 7U}) {
     const Tables parallel = run_backend(problem, GetParam(), settings(true, false), threads);
-    EXPECT_TRUE(is_same(parallel.users, serial.users)) << threads << " threads";
-    EXPECT_TRUE(is_same(parallel.items, serial.items)) << threads << " threads";
+    EXPECT_TRUE(same_bytes(parallel.users, serial.users)) << threads << " threads";
+    EXPECT_TRUE(same_bytes(parallel.items, serial.items)) << threads << " threads";
   }
 }
 
@@ -215,10 +213,10 @@ TEST_P(SgdEpoch, LeavesRowsWithoutEntriesAndPaddingAlone) {
   const Tables before = initial_tables(problem, GetParam(), true);
   const Tables after = run_backend(problem, GetParam(), settings(true, false), 2);
   for (RowIndex r = 3; r < 60; r += 11) {
-    EXPECT_EQ(std::memcmp(after.users.row(r).data(), before.users.row(r).data(), before.users.row(r).size_bytes()), 0);
+    EXPECT_TRUE(same_bytes<float>(after.users.row(r), before.users.row(r)));
     EXPECT_EQ(after.users.bias(r), 0.0F);
   }
-  EXPECT_NE(std::memcmp(after.users.row(1).data(), before.users.row(1).data(), before.users.row(1).size_bytes()), 0);
+  EXPECT_FALSE(same_bytes<float>(after.users.row(1), before.users.row(1)));
   for (RowIndex r = 0; r < 60; ++r) {
     for (std::size_t c = after.users.rank(); c < after.users.stride(); ++c) {
       EXPECT_EQ(after.users.data()[r * after.users.stride() + c], 0.0F);

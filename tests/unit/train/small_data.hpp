@@ -70,9 +70,4 @@ inline HeldOut held_out_of(RowIndex users, RowIndex items, const std::vector<Ent
   return part;
 }
 
-inline bool same_bytes(const FactorTable& a, const FactorTable& b) {
-  return a.shape() == b.shape() && std::equal(a.data(), a.data() + a.rows() * a.stride(), b.data()) &&
-         std::ranges::equal(a.biases(), b.biases());
-}
-
 }  // namespace concerto::test

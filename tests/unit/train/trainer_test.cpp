@@ -10,6 +10,7 @@
 
 #include "recording_backend.hpp"
 #include "small_data.hpp"
+#include "support/same_bytes.hpp"
 
 namespace concerto {
 namespace {
