@@ -128,11 +128,11 @@ class NumpyJobs:
         self.python = python
         self.threads = threads
 
-    def run(self, job, **arguments):
+    def run(self, job, cores=None, **arguments):
         script = pathlib.Path(__file__).with_name("numpy_jobs.py")
         # implicit asks for one BLAS thread: it runs its own threads around BLAS calls.
         environment = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": str(self.threads)}
-        finished = run_process([self.python, script, job, json.dumps(arguments)], environment)
+        finished = run_process([self.python, script, job, json.dumps(arguments)], environment, cores)
         return json.loads(finished.output.split("\n")[-1])
 
     def has(self, *modules):
