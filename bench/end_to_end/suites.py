@@ -200,38 +200,35 @@ def memory(bench):
     return rows
 
 
-def reader(bench):
-    """Text read, rows assigned and both orientations built by one core, against two yardsticks on the same file and one
-    core: pandas, the usual way into Python's recommenders, which is charged its call alone; and `sort -c`, which compares
-    neighbouring lines and parses nothing."""
-    jobs = bench.need_jobs("pandas")
+def sorted_text(bench):
+    """The synthetic ratings in byte order, and their size in MB."""
     path = bench.synthetic(implicit=False)
     ordered = path.with_name("sorted.txt")
     if not ordered.exists():
-        bench_sort(path, ordered)
-    megabytes = ordered.stat().st_size / 1e6
-
-    def ours():
-        return megabytes / bench.concerto.run("inspect", ordered, cores=1).seconds
-
-    def theirs():
-        return megabytes / sort_check(ordered).seconds
-
-    def pandas():
-        return megabytes / jobs.run("read_csv", cores=1, path=str(ordered))["seconds"]
-
-    a, b = in_turn(bench.rounds, ours, theirs)
-    rows = [comparison("text reader, one core, against `LC_ALL=C sort -c`", "MB/s", a, b, False)]
-    a, b = in_turn(bench.rounds, ours, pandas)
-    return [*rows, comparison("text reader, one core, against pandas.read_csv", "MB/s", a, b, False)]
+        run_process(["sort", "-o", ordered, path], {"LC_ALL": "C"})
+    return ordered, ordered.stat().st_size / 1e6
 
 
-def bench_sort(path, out):
-    run_process(["sort", "-o", out, path], {"LC_ALL": "C"})
+def read_speed(bench, ordered, megabytes):
+    """MB/s of reading text, assigning rows and building both orientations, process start and end included."""
+    return megabytes / bench.concerto.run("inspect", ordered, cores=1).seconds
 
 
-def sort_check(path):
-    return run_process(["sort", "-c", path], {"LC_ALL": "C"}, cores=1)
+def reader(bench):
+    """Text read by one core against `sort -c` of the same file, which compares neighbouring lines and parses nothing."""
+    ordered, megabytes = sorted_text(bench)
+    a, b = in_turn(bench.rounds, lambda: read_speed(bench, ordered, megabytes),
+                   lambda: megabytes / run_process(["sort", "-c", ordered], {"LC_ALL": "C"}, cores=1).seconds)
+    return [comparison("text reader, one core, against `LC_ALL=C sort -c`", "MB/s", a, b, False)]
 
 
-SUITES = {suite.__name__: suite for suite in (als, sgd, target, memory, reader)}
+def pandas(bench):
+    """The same against pandas' C parser, the usual way into Python's recommenders, which is charged its call alone."""
+    jobs = bench.need_jobs("pandas")
+    ordered, megabytes = sorted_text(bench)
+    a, b = in_turn(bench.rounds, lambda: read_speed(bench, ordered, megabytes),
+                   lambda: megabytes / jobs.run("read_csv", cores=1, path=str(ordered))["seconds"])
+    return [comparison("text reader, one core, against pandas.read_csv", "MB/s", a, b, False)]
+
+
+SUITES = {suite.__name__: suite for suite in (als, sgd, target, memory, reader, pandas)}
