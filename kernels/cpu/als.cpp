@@ -388,15 +388,13 @@ void CpuBackend::solve_rows(const SolveStep& step) {
                 "solver.inner");
   }
   if (step.rows.size() == 0) return;
-  // As many CG steps as unknowns are the exact solution; the short way to it also rounds less.
-  const bool exact =
-      step.inner == InnerSolver::kCholesky || (step.cg_steps >= view.rank && step.objective.regularization > 0.0);
-  const InnerSolver inner = exact ? InnerSolver::kCholesky : InnerSolver::kCg;
-  const std::vector<RowRange> runs = schedule_rows(view.ratings, step.rows, predicted_work(view, inner), pool_.size());
+  const bool exact = step.inner == InnerSolver::kCholesky;
+  const std::vector<RowRange> runs =
+      schedule_rows(view.ratings, step.rows, predicted_work(view, step.inner), pool_.size());
   std::vector<RowScratch> scratch(pool_.size());
   const auto solve = exact ? HWY_DYNAMIC_DISPATCH(solve_run_cholesky) : HWY_DYNAMIC_DISPATCH(solve_run_cg);
   pool_.parallel_for(runs.size(), 1, [&](std::size_t begin, std::size_t end, unsigned worker) {
-    if (scratch[worker].zero_row.empty()) allocate(scratch[worker], view, inner);
+    if (scratch[worker].zero_row.empty()) allocate(scratch[worker], view, step.inner);
     for (std::size_t run = begin; run < end; ++run) {
       const RowIndex failed = solve(view, runs[run], scratch[worker]);
       if (failed == kNoRow) continue;

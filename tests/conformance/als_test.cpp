@@ -120,6 +120,25 @@ TEST_P(AlsLargeRank, CgRowsAgree) {
   compare(problem_for_rank(rank, objective().values), rank, {.inner = InnerSolver::kCg, .cg_steps = 3});
 }
 
+TEST_P(AlsLargeRank, CgStepsAgreeOneByOne) {
+  compare(awkward_problem(31, 37, 300, objective().values, 13), 64, {.inner = InnerSolver::kCg, .cg_steps = 6});
+}
+
+TEST_P(AlsLargeRank, RowsTooLongToKeepBetweenCgStepsAgree) {
+  // 9,001 entries of 16 floats; half of the table again in the other rows.
+  std::vector<Entry> entries;
+  Random random(3, 78);
+  for (RowIndex item = 0; item < 9001; ++item) {
+    for (RowIndex user = 0; user < 5; ++user) {
+      if (user == 1 || (user != 4 && item % (user + 2) == 0)) {
+        entries.push_back({user, item, draw_value(objective().values, random)});
+      }
+    }
+  }
+  compare(make_problem("giant", 5, 9001, entries, objective().values != Values::kNone), 16,
+          {.inner = InnerSolver::kCg, .cg_steps = 3});
+}
+
 INSTANTIATE_TEST_SUITE_P(Backends, AlsLargeRank,
                          ::testing::Combine(::testing::ValuesIn(optimized_backends()),
                                             ::testing::ValuesIn(main_objectives())),

@@ -130,7 +130,7 @@ TEST(AlsRows, MomentumMovesBeyondTheSolution) {
   EXPECT_NEAR(moved.bias(1), 1.5F * plain.bias(1), 1e-6F);
 }
 
-TEST(AlsRows, ManyCgStepsReachTheExactSolution) {
+TEST(AlsRows, FewCgStepsComeNearTheExactSolution) {
   Problem problem{ragged_matrix(24, 300), implicit_alpha(), 8};
   const FactorTable exact = solve(problem, 2);
   problem.inner = InnerSolver::kCg;
