@@ -19,8 +19,9 @@ using cpu::system_step;
 /// Both sides' Gram matrices, and tiles on their way to them.
 std::uint64_t gram_bytes(std::uint64_t width, unsigned threads) {
   const std::uint64_t tile = std::min<std::uint64_t>(width, cpu::kGramTile);
-  constexpr std::uint64_t kTilesOfTask = 24;  // a buffer a level of the tree, the sums, two panels
-  return (2 * width * width + threads * kTilesOfTask * tile * tile) * sizeof(float);
+  constexpr std::uint64_t kTilesOfTask = 24;  // a buffer a level of the tree, and the sums
+  const std::uint64_t panels = 2 * cpu::kGramPanelRows * cpu::kGramTile;
+  return (2 * width * width + threads * (kTilesOfTask * tile * tile + panels)) * sizeof(float);
 }
 
 /// A thread's matrix, factor inverses and gathered panels, for systems of `width`.

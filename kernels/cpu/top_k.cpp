@@ -24,41 +24,50 @@ struct Scored {
   RowIndex row;
 };
 
-/// Better first; ties to the lower row.
-bool is_better(const Scored& a, const Scored& b) noexcept {
-  return a.score != b.score ? a.score > b.score : a.row < b.row;
-}
+/// Better first; ties by their order, or to the lower row.
+struct Better {
+  std::span<const RowIndex> tie_order;
+  bool operator()(const Scored& a, const Scored& b) const noexcept {
+    if (a.score != b.score) return a.score > b.score;
+    return tie_order.empty() ? a.row < b.row : tie_order[a.row] < tie_order[b.row];
+  }
+};
 
 /// The best k of scores that are offered in ascending order of rows. Holds some more than k and drops the surplus when
 /// full, so that an offer costs constant time on average.
 class BestList {
  public:
-  explicit BestList(std::uint32_t k) : k_(k), capacity_(2 * std::size_t{k} + 64) { kept_.reserve(capacity_); }
+  BestList(std::uint32_t k, std::span<const RowIndex> tie_order)
+      : k_(k), capacity_(2 * std::size_t{k} + 64), is_better_{tie_order} {
+    kept_.reserve(capacity_);
+  }
 
   void clear() {
     kept_.clear();
     threshold_ = kLowest;
   }
-  /// Only scores above it can still enter: at a tie the lower row, which came first, stays.
+  /// Only scores above it can still enter. By rows, a tie with the last kept one cannot: the lower row came first.
   [[nodiscard]] float threshold() const noexcept { return threshold_; }
   void offer(float score, RowIndex row) {
     kept_.push_back({score, row});
     if (kept_.size() < capacity_) return;
-    std::nth_element(kept_.begin(), kept_.begin() + (k_ - 1), kept_.end(), is_better);
+    std::nth_element(kept_.begin(), kept_.begin() + (k_ - 1), kept_.end(), is_better_);
     kept_.resize(k_);
     threshold_ = kept_.back().score;
+    if (!is_better_.tie_order.empty()) threshold_ = std::nextafter(threshold_, kLowest);
   }
   /// The best k in order; fewer if fewer were offered.
   [[nodiscard]] std::span<const Scored> finish() {
     const std::size_t filled = std::min(k_, kept_.size());
-    if (filled < kept_.size()) std::ranges::nth_element(kept_, kept_.begin() + filled, is_better);
-    std::sort(kept_.begin(), kept_.begin() + filled, is_better);
+    if (filled < kept_.size()) std::ranges::nth_element(kept_, kept_.begin() + filled, is_better_);
+    std::sort(kept_.begin(), kept_.begin() + filled, is_better_);
     return std::span(kept_).first(filled);
   }
 
  private:
   std::size_t k_;
   std::size_t capacity_;
+  Better is_better_;
   float threshold_ = kLowest;
   std::vector<Scored> kept_;
 };
@@ -99,7 +108,7 @@ class BatchRanker {
         packed_(kBatch * queries.stride()),
         scores_(kBatch * kTile),
         excluded_(kBatch),
-        lists_(kBatch, BestList(query.k)) {}
+        lists_(kBatch, BestList(query.k, query.tie_order)) {}
 
   /// Ranks all candidates for query.rows[begin, end) and writes their lists.
   void rank(std::size_t begin, std::size_t end, TopKResult& result) {

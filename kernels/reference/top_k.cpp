@@ -13,11 +13,6 @@ struct Scored {
   RowIndex row;
 };
 
-/// Better first; ties, of the scores as they are returned, to the lower row.
-bool is_better(const Scored& a, const Scored& b) noexcept {
-  return a.score != b.score ? a.score > b.score : a.row < b.row;
-}
-
 float score_of(const TopKQuery& query, const FactorTable& queries, RowIndex q, const FactorTable& candidates,
                RowIndex c) {
   const double product = dot(queries.row(q), candidates.row(c));
@@ -42,7 +37,11 @@ TopKResult ReferenceBackend::top_k(const TopKQuery& query) {
     for (RowIndex c = 0; c < candidates.rows(); ++c) {
       if (!is_excluded[c]) scored.push_back({score_of(query, queries, q, candidates, c), c});
     }
-    std::ranges::sort(scored, is_better);
+    // Ties are those of the scores as they are returned.
+    const auto place_of = [&](RowIndex c) { return query.tie_order.empty() ? c : query.tie_order[c]; };
+    std::ranges::sort(scored, [&](const Scored& a, const Scored& b) {
+      return a.score != b.score ? a.score > b.score : place_of(a.row) < place_of(b.row);
+    });
     for (std::uint32_t place = 0; place < query.k; ++place) {
       const bool is_filled = place < scored.size();
       result.candidates.push_back(is_filled ? scored[place].row : kNoRow);

@@ -50,6 +50,7 @@ MetricValues measure(const Model& model, const HeldOut& held_out, const Compress
     scorer.low = model.lowest_value;
     scorer.high = model.highest_value;
   }
+  scorer.item_order = model.item_ids.rank_order();
   return evaluate(scorer, held_out, seen, metrics);
 }
 
@@ -90,7 +91,8 @@ void run_evaluate(const EvaluateArguments& arguments, Console& console) {
   report.values = measure(model, held_out, seen.view(), metrics, arguments.clip == "range", engine.backend());
   if (!arguments.exclude.empty()) {
     const CompressedMatrix by_item = transpose(seen.view(), pool);
-    report.popularity = evaluate_popularity(held_out, seen.view(), by_item.view(), metrics);
+    report.popularity =
+        evaluate_popularity(held_out, seen.view(), by_item.view(), model.item_ids.rank_order(), metrics);
   }
   report.model = arguments.model;
   report.data = arguments.data;

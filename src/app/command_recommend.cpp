@@ -53,6 +53,7 @@ void write_recommendations(const Model& model, const Queries& queries, std::uint
     query.candidates = items.get();
     query.exclude = queries.seen != nullptr ? &seen : nullptr;
     query.k = k;
+    query.tie_order = model.item_ids.rank_order();
     const TopKResult lists = backend.top_k(query);
     for (std::size_t i = 0; i < query.rows.size(); ++i) {
       const RowIndex row = query.rows[i];

@@ -27,6 +27,7 @@ void run_similar(const SimilarArguments& arguments, Console& console) {
   query.candidates = items.get();
   query.k = std::min(arguments.top, model.items.rows()) + 1;  // one more, for the item itself
   query.cosine = true;
+  query.tie_order = model.item_ids.rank_order();
   const TopKResult lists = backend.top_k(query);
   for (std::size_t i = 0; i < rows.size(); ++i) {
     std::vector<RowIndex> others;

@@ -246,7 +246,8 @@ void run_train(const TrainArguments& arguments, Console& console) {
   const HeldOut* test = data.test ? &*data.test : nullptr;
   const HeldOut* validation = data.validation ? &*data.validation : nullptr;
   if (test != nullptr) {
-    report.popularity = evaluate_popularity(*test, data.train.by_user(), data.train.by_item(), options.metrics);
+    report.popularity = evaluate_popularity(*test, data.train.by_user(), data.train.by_item(),
+                                            data.train.items().rank_order(), options.metrics);
   }
   TrainResult result;
   {

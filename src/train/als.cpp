@@ -19,21 +19,35 @@ bool run_half_sweeps(TrainingState& state, const EpochContext& context, const Ha
   return true;
 }
 
-bool run_als_epoch(TrainingState& state, const EpochContext& context) {
+namespace {
+
+SolveStep als_step(TrainingState& state, Side side, RowRange rows, const Buffer* gram) {
+  const bool solves_items = side == Side::kItems;
   SolveStep step;
   step.objective = state.objective;
   step.inner = state.options.inner;
   step.cg_steps = state.options.cg_steps;
-  step.momentum = context.momentum;
+  step.ratings = solves_items ? state.by_item.get() : state.by_user.get();
+  step.fixed = solves_items ? state.users.get() : state.items.get();
+  step.target = solves_items ? state.items.get() : state.users.get();
+  step.gram = gram;
+  step.rows = rows;
+  return step;
+}
+
+}  // namespace
+
+bool run_als_epoch(TrainingState& state, const EpochContext& context) {
   return run_half_sweeps(state, context, [&](Side side, RowRange rows, const Buffer* gram) {
-    const bool solves_items = side == Side::kItems;
-    step.ratings = solves_items ? state.by_item.get() : state.by_user.get();
-    step.fixed = solves_items ? state.users.get() : state.items.get();
-    step.target = solves_items ? state.items.get() : state.users.get();
-    step.gram = gram;
-    step.rows = rows;
+    SolveStep step = als_step(state, side, rows, gram);
+    step.momentum = context.momentum;
     state.backend.solve_rows(step);
   });
+}
+
+void solve_users(TrainingState& state) {
+  const auto gram = state.objective.is_implicit() ? state.backend.gram(*state.items) : nullptr;
+  state.backend.solve_rows(als_step(state, Side::kUsers, {0, state.by_user_view.rows}, gram.get()));
 }
 
 WorkModel als_work(const TrainOptions& options) {

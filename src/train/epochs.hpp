@@ -41,6 +41,8 @@ struct EpochContext {
 /// Each runs one epoch and returns true, or returns false at the first step boundary after a stop request; the tables
 /// are then between two epochs. Items are solved first, then users.
 [[nodiscard]] bool run_als_epoch(TrainingState& state, const EpochContext& context);
+/// The user half of an ALS epoch, without momentum.
+void solve_users(TrainingState& state);
 [[nodiscard]] bool run_subspace_epoch(TrainingState& state, const EpochContext& context);
 /// SGD has one step an epoch.
 [[nodiscard]] bool run_sgd_epoch(TrainingState& state, const EpochContext& context);

@@ -53,6 +53,7 @@ void rank_users(const Scorer& scorer, const HeldOut& held_out, const CompressedR
     query.candidates = scorer.items;
     query.exclude = &train_by_user;
     query.k = k;
+    query.tie_order = scorer.item_order;
     const TopKResult lists = scorer.backend->top_k(query);
     for (std::size_t i = 0; i < query.rows.size(); ++i) {
       const RowIndex user = query.rows[i];

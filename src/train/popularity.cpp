@@ -15,17 +15,19 @@ namespace {
 /// Entries of pretended mean rating that every item has, so that rare items stay near the mean.
 constexpr double kDampingEntries = 5.0;
 
-std::vector<RowIndex> items_by_popularity(const CompressedRows& train_by_item) {
+std::vector<RowIndex> items_by_popularity(const CompressedRows& train_by_item, std::span<const RowIndex> item_order) {
   std::vector<RowIndex> order(train_by_item.rows);
   std::iota(order.begin(), order.end(), RowIndex{0});
-  std::stable_sort(order.begin(), order.end(),
-                   [&](RowIndex a, RowIndex b) { return train_by_item.count(a) > train_by_item.count(b); });
+  std::ranges::sort(order, [&](RowIndex a, RowIndex b) {
+    if (train_by_item.count(a) != train_by_item.count(b)) return train_by_item.count(a) > train_by_item.count(b);
+    return item_order.empty() ? a < b : item_order[a] < item_order[b];
+  });
   return order;
 }
 
 void rank_by_popularity(const HeldOut& held_out, const CompressedRows& train_by_user,
-                        const CompressedRows& train_by_item, RankingSums& sums) {
-  const std::vector<RowIndex> order = items_by_popularity(train_by_item);
+                        const CompressedRows& train_by_item, std::span<const RowIndex> item_order, RankingSums& sums) {
+  const std::vector<RowIndex> order = items_by_popularity(train_by_item, item_order);
   const std::vector<std::uint32_t> unknown = unknown_items_by_user(held_out);
   const CompressedRows known = held_out.known.view();
   std::vector<RowIndex> list;
@@ -77,7 +79,8 @@ ErrorSums baseline_errors(const HeldOut& held_out, const RatingBaseline& baselin
 }  // namespace
 
 MetricValues evaluate_popularity(const HeldOut& held_out, const CompressedRows& train_by_user,
-                                 const CompressedRows& train_by_item, const std::vector<Metric>& metrics) {
+                                 const CompressedRows& train_by_item, std::span<const RowIndex> item_order,
+                                 const std::vector<Metric>& metrics) {
   require_measurable(held_out, metrics);
   MetricValues out;
   out.unknown_entries = held_out.unknown.size();
@@ -85,7 +88,7 @@ MetricValues evaluate_popularity(const HeldOut& held_out, const CompressedRows& 
 
   RankingSums ranking(metrics, held_out.known.column_count);
   if (ranking.longest() > 0) {
-    rank_by_popularity(held_out, train_by_user, train_by_item, ranking);
+    rank_by_popularity(held_out, train_by_user, train_by_item, item_order, ranking);
     out.users_evaluated = ranking.users();
     out.users_skipped = held_out.known.rows - ranking.users();
   }

@@ -86,9 +86,11 @@ void RankingSums::add(std::span<const RowIndex> ranked, std::span<const RowIndex
     hits_[place + 1] = hits_[place] + (hit ? 1 : 0);
     gains_[place + 1] = gains_[place] + (hit ? discount(place) : 0.0);
   }
+  std::uint64_t held_out = misses;  // distinct items: where duplicates are kept, one may be there twice
+  for (std::size_t i = 0; i < relevant.size(); ++i) held_out += i == 0 || relevant[i] != relevant[i - 1] ? 1 : 0;
   for (One& one : metrics_) {
     if (one.metric.kind != MetricKind::kCoverage) {
-      one.sum += value_for(one.metric, relevant.size() + misses);
+      one.sum += value_for(one.metric, held_out);
       continue;
     }
     const std::size_t depth = std::min<std::size_t>(one.metric.k, ranked.size());

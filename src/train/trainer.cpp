@@ -86,7 +86,9 @@ FactorTable start_values(const TrainOptions& options, Side side, const Compresse
       std::fill(row.begin(), row.end(), 0.0F);
       if (shape.biases) table.biases()[r] = 0.0F;
     } else if (options.nonnegative) {
-      std::transform(row.begin(), row.end(), row.begin(), [](float value) { return std::fabs(value); });
+      // A drawn value keeps its size; a learned one is projected, as SGD does it.
+      std::ranges::transform(row, row.begin(),
+                             [&](float value) { return warm == nullptr ? std::fabs(value) : std::max(value, 0.0F); });
     }
   }
   return table;
@@ -130,11 +132,13 @@ class Run {
   [[nodiscard]] bool is_evaluated(std::uint32_t epoch) const;
   [[nodiscard]] bool stops_early() const { return options_.stop_after > 0 && validation_ != nullptr; }
   [[noreturn]] void diverged(std::uint32_t epoch) const;
+  void settle();
   void finish(TrainResult& result);
 
   const TrainOptions& options_;
   const HeldOut* test_;
   const HeldOut* validation_;
+  std::span<const RowIndex> item_order_;  // of ids
   TrainingState state_;
   std::vector<Metric> stop_metrics_;  // the metric that decides, alone
   float low_ = std::numeric_limits<float>::lowest();
@@ -149,6 +153,7 @@ Run::Run(Backend& backend, const Dataset& data, const HeldOut* test, const HeldO
     : options_(options),
       test_(test),
       validation_(validation),
+      item_order_(data.items().rank_order()),
       state_{backend, options, options.objective, data.by_user(), data.by_item(), {}, {}, {}, {}, {}, {}, {}} {
   const CompressedRows& by_user = state_.by_user_view;
   const CompressedRows& by_item = state_.by_item_view;
@@ -230,6 +235,7 @@ MetricValues Run::measure(const HeldOut& part, const std::vector<Metric>& metric
   scorer.mean = state_.objective.mean;
   scorer.low = low_;
   scorer.high = high_;
+  scorer.item_order = item_order_;
   return evaluate(scorer, part, state_.by_user_view, metrics);
 }
 
@@ -277,8 +283,19 @@ void Run::diverged(std::uint32_t epoch) const {
               fmt::format("epoch {}", epoch));
 }
 
+/// An epoch that was not the last one may have moved rows past their solutions. The users are solved once more, so that
+/// what is kept is a solution as after a last epoch.
+void Run::settle() {
+  Backend& backend = state_.backend;
+  backend.write_rows(*state_.users, {0, kept_.users.rows()}, kept_.users);
+  backend.write_rows(*state_.items, {0, kept_.items.rows()}, kept_.items);
+  solve_users(state_);
+  read_factors(kept_, kept_.epoch);
+}
+
 /// Measures what is returned, unless its epoch was measured when it ended.
 void Run::finish(TrainResult& result) {
+  if (options_.momentum > 0.0 && kept_.epoch < options_.epochs) settle();
   const bool lacks_test = test_ != nullptr && !kept_.test;
   const bool lacks_validation = validation_ != nullptr && !kept_.validation;
   if (!options_.metrics.empty() && (lacks_test || lacks_validation)) {

@@ -15,6 +15,7 @@ struct Ranking {
   const Problem* exclude = nullptr;
   std::uint32_t k = 10;
   bool cosine = false;
+  std::vector<RowIndex> tie_order = {};
 };
 
 /// The result as a computation's outcome: candidates, then scores.
@@ -28,7 +29,8 @@ Outcome rank_on(Backend& on, const Ranking& ranking) {
                                       .candidates = candidates.get(),
                                       .exclude = ranking.exclude != nullptr ? &exclude : nullptr,
                                       .k = ranking.k,
-                                      .cosine = ranking.cosine});
+                                      .cosine = ranking.cosine,
+                                      .tie_order = ranking.tie_order});
   EXPECT_EQ(result.candidates.size(), ranking.rows.size() * ranking.k);
   EXPECT_EQ(result.scores.size(), ranking.rows.size() * ranking.k);
   Outcome outcome;
@@ -104,6 +106,20 @@ TEST_P(TopK, TiesGoToTheLowerRowAndMissingPlacesAreMarked) {
   const double none = -std::numeric_limits<double>::infinity();
   const std::vector<double> expected = {1, 3, 4, 0, 5, kNoRow, kNoRow, 5, 5, 5, 2, 2, none, none};
   EXPECT_EQ(outcome.numbers, expected);
+}
+
+TEST_P(TopK, TiesGoByTheirOrderWhereThereIsOne) {
+  constexpr RowIndex kCandidates = 3001;  // more than a list holds before it drops the surplus
+  FactorTable queries({2, 1, false});
+  queries.row(1)[0] = 1.0F;
+  FactorTable candidates({kCandidates, 1, false});
+  Ranking ranking{.queries = queries, .candidates = candidates, .rows = {0, 1}, .k = 3};
+  for (RowIndex c = 0; c < kCandidates; ++c) {
+    ranking.candidates.row(c)[0] = c % 2 == 0 ? 1.0F : 0.0F;
+    ranking.tie_order.push_back(kCandidates - 1 - c);
+  }
+  const Outcome outcome = run_on(GetParam(), [&](Backend& on) { return rank_on(on, ranking); });
+  EXPECT_EQ(outcome.numbers, (std::vector<double>{3000, 2999, 2998, 3000, 2998, 2996, 0, 0, 0, 1, 1, 1}));
 }
 
 TEST_P(TopK, CosineIgnoresBiasesAndLengthsAndScoresZeroRowsZero) {

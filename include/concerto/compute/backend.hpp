@@ -90,9 +90,12 @@ struct TopKQuery {
   const CompressedRows* exclude = nullptr;  ///< optional; row r of it (r from `rows`) lists candidates to leave out
   std::uint32_t k = 10;
   bool cosine = false;  ///< x.y / (|x| |y|) instead of x.y + bias of the candidate; zero rows score 0
+  /// Each candidate's place among equal scores, the lower first, such as the order of its id (rows are stored in a
+  /// permuted order); empty: its row.
+  std::span<const RowIndex> tie_order = {};
 };
 
-/// rows.size() lists of k, best first; ties go to the lower row; missing places hold kNoRow and -infinity.
+/// rows.size() lists of k, best first, ties by tie_order; missing places hold kNoRow and -infinity.
 struct TopKResult {
   std::vector<RowIndex> candidates;
   std::vector<float> scores;

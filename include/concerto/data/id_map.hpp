@@ -43,6 +43,9 @@ class IdMap {
   /// The row of the k-th id in ascending order, for every k: a whole column of ids is mapped through it at once.
   [[nodiscard]] std::span<const RowIndex> row_order() const noexcept { return row_of_rank_; }
 
+  /// The inverse: of each row, the place of its id in ascending order.
+  [[nodiscard]] std::span<const RowIndex> rank_order() const noexcept { return rank_of_row_; }
+
   /// A self-contained byte image (little-endian, versioned) and back; Error{kCorrupt} naming `where` on a bad image.
   [[nodiscard]] std::vector<std::byte> serialize() const;
   [[nodiscard]] static IdMap deserialize(std::span<const std::byte> image, std::string_view where);

@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <map>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -53,15 +54,19 @@ struct Scorer {
   double mean = 0.0;
   float low = -3.4e38F;  ///< clip range
   float high = 3.4e38F;
+  std::span<const RowIndex> item_order =
+      {};  ///< each item's place in the order of ids, which breaks ties; empty: its row
 };
 
 /// Measures on `held_out`; `train_by_user` is masked in rankings. Users are ranked in batches: memory O(batch * K).
 [[nodiscard]] MetricValues evaluate(const Scorer& scorer, const HeldOut& held_out, const CompressedRows& train_by_user,
                                     const std::vector<Metric>& metrics);
 
-/// The same metrics of the popularity baseline: items ranked by their number of training entries; ratings predicted by
-/// mean + item mean offset, damped by 5 entries.
+/// The same metrics of the popularity baseline: items ranked by their number of training entries, ties by `item_order`
+/// as in Scorer; ratings predicted by mean + item mean offset, damped by 5 entries.
 [[nodiscard]] MetricValues evaluate_popularity(const HeldOut& held_out, const CompressedRows& train_by_user,
-                                               const CompressedRows& train_by_item, const std::vector<Metric>& metrics);
+                                               const CompressedRows& train_by_item,
+                                               std::span<const RowIndex> item_order,
+                                               const std::vector<Metric>& metrics);
 
 }  // namespace concerto

@@ -141,7 +141,7 @@ TEST_F(RankingTest, PopularityByHand) {
   ThreadPool pool(1);
   const CompressedMatrix by_item = transpose(train_.view(), pool);
   const MetricValues values =
-      evaluate_popularity(held_out_, train_.view(), by_item.view(), metrics({"recall@1", "hr@2", "coverage@1"}));
+      evaluate_popularity(held_out_, train_.view(), by_item.view(), {}, metrics({"recall@1", "hr@2", "coverage@1"}));
   EXPECT_NEAR(values.at("recall@1"), (1.0 / 3 + 1 + 0) / 3, 1e-12);  // user 0 gets 3; users 1 and 3 get 1
   EXPECT_NEAR(values.at("hr@2"), 2.0 / 3, 1e-12);
   EXPECT_NEAR(values.at("coverage@1"), 2.0 / 5, 1e-12);
@@ -153,7 +153,7 @@ TEST_F(RankingTest, RatingBaselineIsDampedByFiveEntries) {
   const CompressedMatrix by_item = transpose(train.view(), pool);
   HeldOut part = test::held_out_of(2, 2, {{1, 1, 4}});
   part.unknown.push_back({0, kNoRow, 1.0F});
-  const MetricValues values = evaluate_popularity(part, train.view(), by_item.view(), metrics({"mae"}));
+  const MetricValues values = evaluate_popularity(part, train.view(), by_item.view(), {}, metrics({"mae"}));
   // Mean 4; item 1: (2 - 4) / 6 = -1/3, so the errors are 1/3 and 3.
   EXPECT_NEAR(values.at("mae"), (1.0 / 3 + 3) / 2, 1e-12);
 }

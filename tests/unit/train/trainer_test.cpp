@@ -145,6 +145,58 @@ TEST_F(TrainerTest, EarlyStoppingReturnsTheBestEpoch) {
   EXPECT_DOUBLE_EQ(result.final_validation->at("mae"), result.epochs[result.kept_epoch - 1].validation[0].second);
 }
 
+TEST_F(TrainerTest, BackendsReachTheSameMetrics) {
+  const auto entries = test::planted_entries(150, 90, 0.3, 5);
+  std::vector<test::Entry> kept;
+  std::vector<test::Entry> out;
+  for (std::size_t i = 0; i < entries.size(); ++i) (i % 5 == 0 ? out : kept).push_back(entries[i]);
+  const HeldOut held_out = test::held_out_of(150, 90, out);
+  const auto reference = make_reference_backend();
+  for (const ObjectiveKind kind : {ObjectiveKind::kExplicit, ObjectiveKind::kImplicitUnobserved}) {
+    const bool is_explicit = kind == ObjectiveKind::kExplicit;
+    const Dataset data = test::dataset_of(150, 90, kept, is_explicit);
+    TrainOptions options = exact_options(kind, 8);
+    options.objective.biases = is_explicit;
+    for (const char* name : {"rmse", "mae", "recall@10", "ndcg@10"}) {
+      const Metric metric = parse_metric(name);
+      if (is_explicit || metric.is_ranking()) options.metrics.push_back(metric);
+    }
+    for (const SolverKind solver : {SolverKind::kAls, SolverKind::kSubspace}) {
+      options.solver = solver;
+      options.slice = 4;
+      const TrainResult ours = train(*backend_, data, &held_out, nullptr, options, std::nullopt, {}, {});
+      const TrainResult theirs = train(*reference, data, &held_out, nullptr, options, std::nullopt, {}, {});
+      ASSERT_EQ(ours.final_test->values.size(), options.metrics.size());
+      for (std::size_t m = 0; m < options.metrics.size(); ++m) {
+        EXPECT_NEAR(ours.final_test->values[m].second, theirs.final_test->values[m].second, 0.002)
+            << options.metrics[m].name;
+      }
+    }
+  }
+}
+
+TEST_F(TrainerTest, AStoppedRunWithMomentumKeepsSolvedUsers) {
+  const Dataset data = planted_data();
+  std::stop_source source;
+  TrainObserver observer;
+  observer.on_epoch = [&](const EpochRecord& record) {
+    if (record.epoch == 3) source.request_stop();
+  };
+  TrainOptions options = exact_options(ObjectiveKind::kExplicit, 9);
+  options.momentum = 0.3;
+  const TrainResult stopped =
+      train(*backend_, data, nullptr, nullptr, options, std::nullopt, observer, source.get_token());
+  ASSERT_EQ(stopped.kept_epoch, 3U);
+  Objective objective = options.objective;
+  objective.mean = stopped.mean;
+  const FactorTable folded = fold_in_users(*backend_, stopped.items, data.by_user(), objective);
+  for (RowIndex user = 0; user < folded.rows(); ++user) {
+    for (std::uint32_t k = 0; k < options.rank; ++k) {
+      ASSERT_NEAR(stopped.users.row(user)[k], folded.row(user)[k], 1e-4) << "user " << user;
+    }
+  }
+}
+
 TEST_F(TrainerTest, AWarmStartContinues) {
   const Dataset data = planted_data(150, 90, 0.2, false);
   const TrainResult two = run(data, exact_options(ObjectiveKind::kImplicitUnobserved, 2));
