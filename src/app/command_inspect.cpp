@@ -101,12 +101,12 @@ void print_data(const std::string& path, const LoadedData& data, std::ostream& o
 LoadedData load_for_inspection(const InspectArguments& arguments, ThreadPool& pool) {
   if (Dataset::is_prepared(arguments.path)) {
     Dataset::Prepared prepared = Dataset::map(arguments.path, pool);
-    return {std::move(prepared.dataset), std::move(prepared.held_out), std::nullopt, {}, true};
+    return {std::move(prepared.dataset), std::move(prepared.held_out), std::nullopt, {}, prepared.merging, true};
   }
   ReadOptions reading;
   reading.format = parse_format(arguments.format);
   BuiltDataset built = build_dataset(read_ratings(arguments.path, reading, pool), {}, std::nullopt, std::nullopt, pool);
-  return {std::move(built.train), std::nullopt, std::nullopt, built.counts, false};
+  return {std::move(built.train), std::nullopt, std::nullopt, built.counts, {}, false};
 }
 
 }  // namespace
@@ -119,7 +119,7 @@ void run_inspect(const InspectArguments& arguments, Console& console) {
     throw Error(ErrorCode::kBadInput, "is a directory, but neither a model nor prepared data", arguments.path);
   } else {
     ThreadPool pool(arguments.compute.threads);
-    require_memory(predict_loading_bytes(arguments.path, true), {arguments.compute.memory_limit_bytes},
+    require_memory(predict_loading_bytes(arguments.path, true, 0), {arguments.compute.memory_limit_bytes},
                    "loading " + arguments.path, "use a machine with more memory");
     print_data(arguments.path, load_for_inspection(arguments, pool), console.out);
   }

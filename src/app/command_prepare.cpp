@@ -24,7 +24,7 @@ void run_prepare(const PrepareArguments& arguments, Console& console) {
   ThreadPool pool(arguments.compute.threads);
   const ReadingRules rules = reading_rules(arguments.is_implicit ? "implicit" : "explicit", arguments.values, false);
   const LoadedData loaded = load_data(arguments.data, rules, {arguments.compute.memory_limit_bytes}, pool, console.log);
-  loaded.train.write(arguments.out, loaded.test ? &*loaded.test : nullptr);
+  loaded.train.write(arguments.out, loaded.test ? &*loaded.test : nullptr, loaded.merging);
   console.out << fmt::format("prepared {} users, {} items, {} entries{} in {}\n", loaded.train.users().size(),
                              loaded.train.items().size(), loaded.train.entries(),
                              loaded.test ? fmt::format(", {} held out", loaded.test->entries()) : "", arguments.out)

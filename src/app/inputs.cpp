@@ -3,6 +3,8 @@
 #include "inputs.hpp"
 
 #include <algorithm>
+#include <array>
+#include <string_view>
 #include <system_error>
 
 #include <fmt/format.h>
@@ -16,12 +18,16 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr std::array<std::string_view, 4> kDuplicatesNames = {"sum", "last", "keep", "error"};  // as enumerated
+
+std::string_view duplicates_name(Duplicates duplicates) {
+  return kDuplicatesNames[static_cast<std::size_t>(duplicates)];
+}
+
 Duplicates parse_duplicates(const std::string& name, bool is_implicit) {
   if (name.empty()) return is_implicit ? Duplicates::kSum : Duplicates::kLast;
-  if (name == "sum") return Duplicates::kSum;
-  if (name == "last") return Duplicates::kLast;
-  if (name == "keep") return Duplicates::kKeep;
-  if (name == "error") return Duplicates::kError;
+  const auto known = std::ranges::find(kDuplicatesNames, name);
+  if (known != kDuplicatesNames.end()) return static_cast<Duplicates>(known - kDuplicatesNames.begin());
   throw Error(ErrorCode::kBadInput, "known ways are sum, last, keep and error",
               fmt::format("data.duplicates = \"{}\"", name));
 }
@@ -69,7 +75,7 @@ HeldOut copy_of(const CompressedRows& view) {
 }
 
 /// What was decided when the directory was made cannot be asked for again.
-void refuse_reading_options(const DataConfig& data, bool is_implicit) {
+void refuse_reading_options(const DataConfig& data) {
   const auto refuse = [&](const char* key) {
     throw Error(
         ErrorCode::kBadInput,
@@ -87,13 +93,25 @@ void refuse_reading_options(const DataConfig& data, bool is_implicit) {
                             data.train),
                 "data.validation");
   }
-  const std::string by_default = is_implicit ? "sum" : "last";
-  if (!data.duplicates.empty() && data.duplicates != by_default) refuse("data.duplicates");
+}
+
+/// Entries merged by another rule than this run's are other data. The rule matters only where it took entries away and
+/// their values, or their number, are looked at.
+void refuse_other_merging(const MergeFacts& merging, const DataConfig& data, const ReadingRules& rules) {
+  const Duplicates wanted = parse_duplicates(data.duplicates, rules.is_implicit);
+  const bool counts_alone = !rules.use_values && wanted != Duplicates::kKeep;
+  if (merging.merged == 0 || merging.duplicates == wanted || counts_alone) return;
+  throw Error(ErrorCode::kBadInput,
+              fmt::format("{} was prepared with duplicates = \"{}\", which merged {} entries; prepare it again with "
+                          "--duplicates {}",
+                          data.train, duplicates_name(merging.duplicates), merging.merged, duplicates_name(wanted)),
+              "data.duplicates");
 }
 
 LoadedData map_prepared(const DataConfig& data, const ReadingRules& rules, ThreadPool& pool) {
-  refuse_reading_options(data, rules.is_implicit);
+  refuse_reading_options(data);
   Dataset::Prepared prepared = Dataset::map(data.train, pool);
+  refuse_other_merging(prepared.merging, data, rules);
   if (rules.need_values && !prepared.dataset.has_values()) {
     throw Error(ErrorCode::kBadInput, "was prepared without values, but this run needs them", data.train);
   }
@@ -101,7 +119,8 @@ LoadedData map_prepared(const DataConfig& data, const ReadingRules& rules, Threa
     prepared.dataset.ignore_values();
     if (prepared.held_out) drop_values(*prepared.held_out);
   }
-  LoadedData loaded{std::move(prepared.dataset), std::move(prepared.held_out), std::nullopt, {}, true};
+  LoadedData loaded{
+      std::move(prepared.dataset), std::move(prepared.held_out), std::nullopt, {}, prepared.merging, true};
   loaded.counts.read = loaded.train.entries();
   return loaded;
 }
@@ -125,8 +144,10 @@ LoadedData read_and_build(const DataConfig& data, const ReadingRules& rules, Thr
   const bool by_time = (test && test->by == SplitBy::kLast) || (validation && validation->by == SplitBy::kLast);
   reading.keep_times = by_time;
   RawRatings raw = read_ratings(data.train, reading, pool);
-  BuiltDataset built = build_dataset(std::move(raw), dataset_options(data, rules), test, validation, pool);
-  return {std::move(built.train), std::move(built.test), std::move(built.validation), built.counts, false};
+  const DatasetOptions options = dataset_options(data, rules);
+  BuiltDataset built = build_dataset(std::move(raw), options, test, validation, pool);
+  const MergeFacts merging{options.duplicates, built.counts.merged_duplicates};
+  return {std::move(built.train), std::move(built.test), std::move(built.validation), built.counts, merging, false};
 }
 
 }  // namespace
@@ -152,8 +173,8 @@ LoadedData load_data(const DataConfig& data, const ReadingRules& rules, const Me
   require_input(data.train, "data.train");
   if (!data.test.empty()) require_input(data.test, "data.test");
   if (!data.validation_file.empty()) require_input(data.validation_file, "data.validation");
-  require_memory(predict_loading_bytes(data.train, rules.use_values), budget, "loading " + data.train,
-                 "use fewer entries or a machine with more memory");
+  require_memory(predict_loading_bytes(data.train, rules.use_values, data.users + data.items), budget,
+                 "loading " + data.train, "use less data or a machine with more memory");
 
   log.info("reading " + data.train);
   LoadedData loaded =
@@ -170,6 +191,10 @@ LoadedData load_data(const DataConfig& data, const ReadingRules& rules, const Me
                        loaded.validation ? fmt::format(", {} validation entries", loaded.validation->entries()) : ""));
   if (loaded.counts.merged_duplicates > 0) {
     log.info(fmt::format("{} entries were duplicates and were merged", loaded.counts.merged_duplicates));
+  }
+  if (loaded.counts.held_out_known > 0) {
+    log.info(
+        fmt::format("{} held-out pairs are in the training part too and were left out", loaded.counts.held_out_known));
   }
   if (loaded.counts.below_min_value > 0) {
     log.info(fmt::format("{} entries were below data.min_value and were left out", loaded.counts.below_min_value));

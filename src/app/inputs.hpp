@@ -32,6 +32,7 @@ struct LoadedData {
   std::optional<HeldOut> test;
   std::optional<HeldOut> validation;
   BuildCounts counts;
+  MergeFacts merging;
   bool was_prepared = false;
 };
 

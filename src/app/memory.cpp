@@ -63,13 +63,14 @@ std::uint64_t directory_bytes(const std::filesystem::path& directory) {
 
 }  // namespace
 
-std::uint64_t predict_loading_bytes(const std::filesystem::path& file, bool use_values) {
+std::uint64_t predict_loading_bytes(const std::filesystem::path& file, bool use_values, std::uint64_t declared_rows) {
   if (Dataset::is_prepared(file)) return directory_bytes(file);
   const std::uint64_t size = std::filesystem::file_size(file);
   const std::uint64_t entries = is_text(file) ? entries_in_text(file, size) : size / kCompressedBytesPerEntry;
   // Triples and one orientation live together at the peak; afterwards both orientations: 4 bytes a column, 4 a value.
   const std::uint64_t bytes_per_entry = use_values ? 20 : 12;
-  return entries * bytes_per_entry;
+  constexpr std::uint64_t kBytesPerRow = 20;  // of a declared row: its id both ways, its place, its offset
+  return entries * bytes_per_entry + declared_rows * kBytesPerRow;
 }
 
 std::uint64_t predict_training_bytes(const MemoryShape& shape, unsigned copies) {

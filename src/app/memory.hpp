@@ -17,7 +17,8 @@ struct MemoryBudget {
 };
 
 /// The least memory that reading this file and building its data set takes, from its size and its first lines.
-[[nodiscard]] std::uint64_t predict_loading_bytes(const std::filesystem::path& file, bool use_values);
+[[nodiscard]] std::uint64_t predict_loading_bytes(const std::filesystem::path& file, bool use_values,
+                                                  std::uint64_t declared_rows);
 
 /// Bytes of factor tables, their kept copies and working memory. `copies`: host copies of the tables.
 [[nodiscard]] std::uint64_t predict_training_bytes(const MemoryShape& shape, unsigned copies);

@@ -11,9 +11,11 @@
 #include <utility>
 #include <vector>
 
+#include <fmt/format.h>
 #include <sched.h>
 
 #include "concerto/base/check.hpp"
+#include "concerto/base/error.hpp"
 
 namespace concerto {
 
@@ -37,6 +39,15 @@ struct ThreadPool::State {
     }
   }
 
+  void stop() {
+    {
+      const std::lock_guard lock(mutex);
+      stopping = true;
+    }
+    wake.notify_all();
+    for (std::thread& thread : threads) thread.join();
+  }
+
   void work(unsigned worker) {
     std::uint64_t seen = 0;
     for (;;) {
@@ -55,18 +66,20 @@ struct ThreadPool::State {
 
 ThreadPool::ThreadPool(unsigned threads) : state_(std::make_unique<State>()) {
   const unsigned count = threads == 0 ? usable_processors() : threads;
-  for (unsigned worker = 1; worker < count; ++worker) {
-    state_->threads.emplace_back([state = state_.get(), worker] { state->work(worker); });
+  try {
+    for (unsigned worker = 1; worker < count; ++worker) {
+      state_->threads.emplace_back([state = state_.get(), worker] { state->work(worker); });
+    }
+  } catch (const std::exception& error) {
+    const std::size_t started = state_->threads.size() + 1;
+    state_->stop();
+    throw Error(ErrorCode::kOutOfMemory,
+                fmt::format("the system gave {} of {} threads: {}", started, count, error.what()), "compute.threads");
   }
 }
 
 ThreadPool::~ThreadPool() {
-  {
-    const std::lock_guard lock(state_->mutex);
-    state_->stopping = true;
-  }
-  state_->wake.notify_all();
-  for (std::thread& thread : state_->threads) thread.join();
+  state_->stop();
 }
 
 unsigned ThreadPool::size() const noexcept {

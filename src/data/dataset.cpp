@@ -205,7 +205,11 @@ BuiltDataset build_dataset(RawRatings raw, const DatasetOptions& options, const 
   const MergeRule rule{options.duplicates, options.use_values, [&](RowIndex user, RowIndex item) {
                          return "user " + users.map.text(user) + ", item " + items.map.text(item);
                        }};
-  const auto finish_held_out = [&](std::optional<HeldOutSource>& source) -> std::optional<HeldOut> {
+  RowEntries entries{std::move(raw.users.values), std::move(raw.items.values), std::move(raw.values)};
+  CompressedMatrix by_user = group_by_row(std::move(entries), users.map.size(), items.map.size(), pool);
+  split.counts.merged_duplicates = sort_and_merge(by_user, rule, pool);
+
+  const auto finish_held_out = [&](std::optional<HeldOutSource>& source, const char* key) -> std::optional<HeldOut> {
     if (!source) return std::nullopt;
     source->user_rows = &users.lookup;
     source->item_rows = &items.lookup;
@@ -214,14 +218,23 @@ BuiltDataset build_dataset(RawRatings raw, const DatasetOptions& options, const 
     source->pair_text = [&](std::uint32_t user, std::uint32_t item) {
       return raw_pair_text(raw.users, raw.items, user, item);
     };
-    return make_held_out(std::move(*source), rule, pool);
+    HeldOut part = make_held_out(std::move(*source), rule, pool);
+    if (options.duplicates != Duplicates::kKeep) {
+      const EntryIndex dropped = drop_known_pairs(part, by_user.view());
+      split.counts.held_out_known += dropped;
+      if (dropped > 0 && options.duplicates == Duplicates::kError) {
+        throw Error(ErrorCode::kBadInput,
+                    fmt::format("{} pairs occur more than once: in the training part and held out", dropped),
+                    "data.duplicates");
+      }
+      if (dropped > 0 && part.entries() == 0) {
+        throw Error(ErrorCode::kBadInput, "every held-out pair is in the training part too", key);
+      }
+    }
+    return part;
   };
-  std::optional<HeldOut> test_part = finish_held_out(split.test);
-  std::optional<HeldOut> validation_part = finish_held_out(split.validation);
-
-  RowEntries entries{std::move(raw.users.values), std::move(raw.items.values), std::move(raw.values)};
-  CompressedMatrix by_user = group_by_row(std::move(entries), users.map.size(), items.map.size(), pool);
-  split.counts.merged_duplicates = sort_and_merge(by_user, rule, pool);
+  std::optional<HeldOut> test_part = finish_held_out(split.test, "data.split");
+  std::optional<HeldOut> validation_part = finish_held_out(split.validation, "data.validation");
   CompressedMatrix by_item = transpose(by_user.view(), pool);
   return {Dataset(std::move(users.map), std::move(items.map), std::move(by_user), std::move(by_item)),
           std::move(test_part), std::move(validation_part), split.counts};

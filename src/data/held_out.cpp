@@ -90,6 +90,28 @@ HeldOut make_held_out(HeldOutSource source, const MergeRule& rule, ThreadPool& p
   return result;
 }
 
+EntryIndex drop_known_pairs(HeldOut& part, const CompressedRows& train) {
+  CompressedMatrix& known = part.known;
+  EntryIndex kept = 0;
+  EntryIndex begin = 0;
+  for (RowIndex row = 0; row < known.rows; ++row) {
+    const EntryIndex end = known.offsets[row + 1];
+    const std::span<const RowIndex> trained = train.row_columns(row);
+    for (EntryIndex e = begin; e < end; ++e) {
+      if (std::ranges::binary_search(trained, known.columns[e])) continue;
+      known.columns[kept] = known.columns[e];
+      if (!known.values.empty()) known.values[kept] = known.values[e];
+      ++kept;
+    }
+    begin = end;
+    known.offsets[row + 1] = kept;
+  }
+  const EntryIndex dropped = known.columns.size() - kept;
+  known.columns.resize(kept);
+  if (!known.values.empty()) known.values.resize(kept);
+  return dropped;
+}
+
 HeldOut build_held_out(const RawRatings& raw, const IdMap& users, const IdMap& items, const DatasetOptions& options,
                        ThreadPool& pool) {
   const RowLookup user_rows = look_up(raw.users, users, pool);

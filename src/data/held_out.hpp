@@ -29,6 +29,9 @@ struct HeldOutSource {
 /// Sorts entries into known and unknown ones and merges duplicates in both.
 [[nodiscard]] HeldOut make_held_out(HeldOutSource source, const MergeRule& rule, ThreadPool& pool);
 
+/// Leaves out the entries whose pair `train` has too (rows sorted by column in both); returns how many.
+EntryIndex drop_known_pairs(HeldOut& part, const CompressedRows& train);
+
 /// "user U, item I" in the file's own ids.
 [[nodiscard]] std::string raw_pair_text(const IdColumn& users, const IdColumn& items, std::uint32_t user,
                                         std::uint32_t item);

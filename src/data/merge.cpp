@@ -1,6 +1,7 @@
 // Sorting rows by column and merging entries of the same pair.
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <limits>
 
 #include "concerto/base/check.hpp"
@@ -93,6 +94,16 @@ void sort_row(std::span<RowIndex> columns, std::span<float> values, Scratch& scr
   return kept;
 }
 
+/// The sum of finite values may be none.
+void check_sums(const CompressedMatrix& matrix, RowIndex row, EntryIndex kept, const MergeRule& rule) {
+  const EntryIndex first = matrix.offsets[row];
+  for (EntryIndex e = first; e < first + kept; ++e) {
+    if (std::isfinite(matrix.values[e])) continue;
+    throw Error(ErrorCode::kBadInput, rule.pair_text(row, matrix.columns[e]) + ": its values add up beyond a float",
+                "data.duplicates");
+  }
+}
+
 /// Closes the gaps behind merged rows. Serial: it moves memory forward in place.
 void close_gaps(CompressedMatrix& matrix, std::span<const EntryIndex> kept) {
   EntryIndex target = 0;
@@ -133,6 +144,9 @@ EntryIndex sort_and_merge(CompressedMatrix& matrix, const MergeRule& rule, Threa
       kept[row] = merge_row(std::span(matrix.columns).subspan(first, count),
                             matrix.values.empty() ? std::span<float>{} : std::span(matrix.values).subspan(first, count),
                             rule.duplicates);
+      if (rule.duplicates == Duplicates::kSum && !matrix.values.empty()) {
+        check_sums(matrix, static_cast<RowIndex>(row), kept[row], rule);
+      }
     }
   });
   close_gaps(matrix, kept);

@@ -24,7 +24,7 @@ namespace fs = std::filesystem;
 
 constexpr const char* kHeaderName = "prepared.bin";
 constexpr std::uint64_t kMagic = 0x3150455250434e43;  // "CNCPREP1"
-constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kVersion = 2;                 // 2: how duplicates were merged
 constexpr std::size_t kNameBytes = 24;
 
 static_assert(sizeof(UnknownEntry) == 12 && std::is_trivially_copyable_v<UnknownEntry>, "stored as it is");
@@ -47,6 +47,8 @@ struct Header {
   std::uint32_t test_has_values = 0;
   std::uint64_t test_unknown = 0;
   std::uint64_t test_unknown_users = 0;
+  std::uint32_t duplicates = 0;
+  EntryIndex merged = 0;
   std::vector<FileEntry> files;
 };
 
@@ -63,6 +65,8 @@ struct Header {
   image.value(header.test_has_values);
   image.value(header.test_unknown);
   image.value(header.test_unknown_users);
+  image.value(header.duplicates);
+  image.value(header.merged);
   image.value(static_cast<std::uint32_t>(header.files.size()));
   image.array<FileEntry>(header.files);
   image.value(checksum(image.bytes()));
@@ -95,6 +99,10 @@ struct Header {
   header.test_has_values = image.value<std::uint32_t>();
   header.test_unknown = image.value<std::uint64_t>();
   header.test_unknown_users = image.value<std::uint64_t>();
+  header.duplicates = image.value<std::uint32_t>();
+  if (header.duplicates > static_cast<std::uint32_t>(Duplicates::kError))
+    image.fail("has an unknown rule of duplicates");
+  header.merged = image.value<EntryIndex>();
   header.files = image.array<FileEntry>(image.value<std::uint32_t>());
   image.expect_end();
   return header;
@@ -241,7 +249,7 @@ template <class T>
 
 }  // namespace
 
-void Dataset::write(const fs::path& directory, const HeldOut* held_out) const {
+void Dataset::write(const fs::path& directory, const HeldOut* held_out, const MergeFacts& merging) const {
   StagedDirectory staged(directory, kHeaderName);
   Writer writer(staged.path());
   Header header;
@@ -249,6 +257,8 @@ void Dataset::write(const fs::path& directory, const HeldOut* held_out) const {
   header.items = items_.size();
   header.entries = entries();
   header.has_values = by_user_view_.values.empty() ? 0 : 1;
+  header.duplicates = static_cast<std::uint32_t>(merging.duplicates);
+  header.merged = merging.merged;
   writer.write("users.ids", users_.serialize());
   writer.write("items.ids", items_.serialize());
   writer.write_matrix("by_user", by_user_view_);
@@ -287,7 +297,7 @@ Dataset::Prepared Dataset::map(const fs::path& directory, ThreadPool& pool) {
   std::optional<HeldOut> held_out;
   if (header.has_test != 0) held_out = read_test(files, header, pool);
   dataset.mappings_ = files.release();
-  return {std::move(dataset), std::move(held_out)};
+  return {std::move(dataset), std::move(held_out), {static_cast<Duplicates>(header.duplicates), header.merged}};
 }
 
 }  // namespace concerto

@@ -11,6 +11,7 @@ namespace concerto {
 class ThreadPool {
  public:
   /// `threads` workers, the calling thread counted in; 0 means one for each processor this process may use.
+  /// Error{kOutOfMemory} naming compute.threads when the system does not start that many.
   explicit ThreadPool(unsigned threads = 0);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;

@@ -25,7 +25,8 @@ enum class SplitBy { kRandom, kUser, kLast };
 /// How to hold out a part. kRandom: each entry with probability `share`. kUser: of each user's entries floor(share *
 /// count), drawn at random. kLast: of each user's entries the last ceil(share * count) by time (file order breaks
 /// ties, and is the order where the input has no times; at least one entry always stays in training). Pure in (seed,
-/// position in the input). Entries are split as they were read, before duplicates are merged.
+/// position in the input). Entries are split as they were read, before duplicates are merged; unless duplicates are
+/// kept, a held-out entry whose pair is in the training part too is then left out, because it asks for what was shown.
 struct SplitOptions {
   double share = 0.0;  ///< in (0, 1)
   SplitBy by = SplitBy::kRandom;
@@ -45,6 +46,12 @@ struct HeldOut {
   std::vector<UnknownEntry> unknown;  ///< at least one of user and item is kNoRow
   std::uint64_t unknown_users = 0;    ///< distinct users that training does not know
   [[nodiscard]] EntryIndex entries() const noexcept { return known.columns.size() + unknown.size(); }
+};
+
+/// How repeated pairs were treated when data was built, and how many entries that took away.
+struct MergeFacts {
+  Duplicates duplicates = Duplicates::kLast;
+  EntryIndex merged = 0;
 };
 
 /// Training data with both orientations. Either owns vectors or maps a prepared directory. Move-only.
@@ -70,7 +77,7 @@ class Dataset {
   /// Writes the prepared form: a directory with a header (format version, shapes, per-file length and checksum), the
   /// id maps and both orientations as raw little-endian arrays. Atomic. `held_out`, if given, goes along as the test
   /// part.
-  void write(const std::filesystem::path& directory, const HeldOut* held_out) const;
+  void write(const std::filesystem::path& directory, const HeldOut* held_out, const MergeFacts& merging) const;
   /// Maps a prepared directory and verifies it: lengths, checksums, and that every row is what `CompressedRows` says.
   /// Error{kCorrupt} naming the file on any damage, Error{kUnsupported} on the format of a later version.
   struct Prepared;
@@ -92,6 +99,7 @@ class Dataset {
 struct Dataset::Prepared {
   Dataset dataset;
   std::optional<HeldOut> held_out;
+  MergeFacts merging;
 };
 
 struct DatasetOptions {
@@ -108,6 +116,7 @@ struct BuildCounts {
   EntryIndex below_min_value = 0;
   EntryIndex merged_duplicates = 0;  ///< of the training part: read there less kept
   EntryIndex held_out = 0;           ///< of both held-out parts, before merging
+  EntryIndex held_out_known = 0;     ///< of them, after merging: pairs of the training part, left out
 };
 
 struct BuiltDataset {

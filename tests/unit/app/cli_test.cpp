@@ -176,6 +176,22 @@ TEST_F(CliTest, AWarmStartOfAnotherRankIsRefused) {
   EXPECT_EQ(same.status, 0) << same.err;
 }
 
+TEST_F(CliTest, PreparedDataMergedByAnotherRuleIsRefused) {
+  write("repeated.txt", "0 0 3\n0 0 4\n1 1 2\n1 0 5\n");
+  const auto train_prepared = [&](const std::string& setting) {
+    return train_arguments({"data.train=" + path("prepared"), setting});
+  };
+  ASSERT_EQ(run({"prepare", path("repeated.txt"), "--out", path("prepared")}).status, 0);
+  EXPECT_EQ(run(train_prepared("data.duplicates=last")).status, 0);
+  expect_refused(train_prepared("data.duplicates=sum"), "data.duplicates: ");
+}
+
+TEST_F(CliTest, DeclaredCountsAreInThePredictionOfMemory) {
+  write_ratings("ratings.txt");
+  (void)train_arguments({""});
+  expect_refused(train_arguments({"data.users=4000000000", "compute.memory_limit_bytes=4000000000"}), "memory: ");
+}
+
 TEST_F(CliTest, APreparedDirectoryRefusesWhatItHasDecided) {
   write_ratings("ratings.txt");
   ASSERT_EQ(run({"prepare", path("ratings.txt"), "--out", path("prepared"), "--split", "0.2"}).status, 0);

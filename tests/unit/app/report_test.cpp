@@ -81,11 +81,11 @@ class MemoryTest : public test::ProgramTest {};
 
 TEST_F(MemoryTest, LoadingIsPredictedFromTheFirstLines) {
   const std::string ratings = write_ratings("ratings.txt");  // 400 entries
-  EXPECT_NEAR(static_cast<double>(predict_loading_bytes(ratings, true)), 400 * 20, 400);
-  EXPECT_NEAR(static_cast<double>(predict_loading_bytes(ratings, false)), 400 * 12, 400);
+  EXPECT_NEAR(static_cast<double>(predict_loading_bytes(ratings, true, 0)), 400 * 20, 400);
+  EXPECT_NEAR(static_cast<double>(predict_loading_bytes(ratings, false, 0)), 400 * 12, 400);
   const std::string adjacency = write("adjacency.txt", "0 1 2 3 4 5 6 7 8\n1 1 2 3 4 5 6 7 8\n");
-  EXPECT_EQ(predict_loading_bytes(adjacency, false), 16U * 12);
-  EXPECT_EQ(predict_loading_bytes(write("empty.txt", ""), true), 0U);
+  EXPECT_EQ(predict_loading_bytes(adjacency, false, 0), 16U * 12);
+  EXPECT_EQ(predict_loading_bytes(write("empty.txt", ""), true, 0), 0U);
 }
 
 TEST(Memory, TooLittleIsAnErrorThatSaysNeedHaveAndRemedy) {

@@ -207,6 +207,49 @@ TEST(BuildDataset, MinimumIsAppliedToValuesThatAreThenIgnored) {
   EXPECT_EQ(built.counts.below_min_value, 1U);
 }
 
+TEST(BuildDataset, WhatIsHeldOutIsNotAlsoTrainedOn) {
+  std::vector<Entry> entries;
+  for (std::uint32_t k = 0; k < 4000; ++k) entries.push_back({k % 50, k * 7 % 90});  // 450 pairs, each 8 or 9 times
+  for (std::uint32_t k = 0; k < 500; ++k) entries.push_back({k % 50, 100 + k});      // and 500 pairs once
+  ThreadPool pool(2);
+  for (const Duplicates duplicates : {Duplicates::kSum, Duplicates::kLast, Duplicates::kKeep}) {
+    DatasetOptions options;
+    options.duplicates = duplicates;
+    const BuiltDataset built =
+        build_dataset(raw_ratings(entries), options, SplitOptions{0.3, SplitBy::kRandom, 1}, std::nullopt, pool);
+    const CompressedRows held_out = built.test->known.view();
+    EntryIndex trained = 0;
+    for (RowIndex user = 0; user < held_out.rows; ++user) {
+      for (const RowIndex item : held_out.row_columns(user)) {
+        trained += std::ranges::binary_search(built.train.by_user().row_columns(user), item) ? 1 : 0;
+      }
+    }
+    if (duplicates == Duplicates::kKeep) {
+      EXPECT_GT(trained, 1000U);
+      EXPECT_EQ(built.counts.held_out_known, 0U);
+    } else {
+      EXPECT_EQ(trained, 0U);
+      EXPECT_GT(built.counts.held_out_known, 400U);
+      EXPECT_GT(built.test->entries(), 100U);
+    }
+  }
+  entries.resize(4000);
+  try {
+    (void)build_dataset(raw_ratings(entries), {}, SplitOptions{0.01, SplitBy::kRandom, 1}, std::nullopt, pool);
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.where(), "data.split");
+  }
+}
+
+TEST(BuildDataset, ASumBeyondAFloatNamesItsPair) {
+  DatasetOptions options;
+  options.duplicates = Duplicates::kSum;
+  const Error error = build_error(raw_ratings({{0, 4, 3e38F}, {0, 5, 1.0F}, {0, 4, 3e38F}}), options);
+  EXPECT_EQ(error.where(), "data.duplicates");
+  EXPECT_NE(error.message().find("user 0, item 4"), std::string::npos) << error.message();
+}
+
 TEST(BuildDataset, RefusedDuplicatesNameBothIds) {
   DatasetOptions options;
   options.duplicates = Duplicates::kError;

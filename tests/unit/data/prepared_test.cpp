@@ -54,7 +54,7 @@ TEST_F(PreparedTest, GivesBackWhatWasWritten) {
   for (const bool with_values : {true, false}) {
     for (const bool with_test : {true, false}) {
       const BuiltDataset data = built(with_values);
-      data.train.write(directory(), with_test ? &*data.test : nullptr);
+      data.train.write(directory(), with_test ? &*data.test : nullptr, {});
       EXPECT_TRUE(Dataset::is_prepared(directory()));
       Dataset::Prepared mapped = Dataset::map(directory(), pool_);
       const Dataset moved = std::move(mapped.dataset);
@@ -78,8 +78,8 @@ TEST_F(PreparedTest, GivesBackWhatWasWritten) {
 
 TEST_F(PreparedTest, WritingTwiceGivesTheSameBytes) {
   const BuiltDataset data = built();
-  data.train.write(directory(), &*data.test);
-  data.train.write(root_ / "again", &*data.test);
+  data.train.write(directory(), &*data.test, {});
+  data.train.write(root_ / "again", &*data.test, {});
   std::size_t files = 0;
   for (const auto& file : fs::directory_iterator(directory())) {
     EXPECT_EQ(read_file(file.path()), read_file(root_ / "again" / file.path().filename())) << file.path();
@@ -101,7 +101,7 @@ Error map_error(const fs::path& directory, ThreadPool& pool) {
 
 TEST_F(PreparedTest, EveryDamagedFileIsCorruptAndNamed) {
   const BuiltDataset data = built();
-  data.train.write(directory(), &*data.test);
+  data.train.write(directory(), &*data.test, {});
   std::vector<fs::path> files;
   for (const auto& file : fs::directory_iterator(directory())) files.push_back(file.path());
   for (const fs::path& file : files) {
@@ -144,7 +144,7 @@ TEST_F(PreparedTest, AForeignDirectoryIsNotReplaced) {
   fs::create_directories(directory());
   std::ofstream(directory() / "thesis.txt") << "keep me";
   const BuiltDataset data = built();
-  EXPECT_THROW(data.train.write(directory(), nullptr), Error);
+  EXPECT_THROW(data.train.write(directory(), nullptr, {}), Error);
   EXPECT_EQ(read_file(directory() / "thesis.txt"), "keep me");
 }
 

@@ -35,7 +35,7 @@ TEST(TextToPrepared, MappedEqualsBuiltByteForByte) {
                                       built.train.items(), {}, pool);
   EXPECT_EQ(test.entries(), summary.test_entries);
   EXPECT_EQ(test.unknown_users, 0U);
-  built.train.write(root / "prepared", &test);
+  built.train.write(root / "prepared", &test, {});
 
   ThreadPool three(3);
   const BuiltDataset again = build(three);
