@@ -248,10 +248,11 @@ void require_output_parent(const fs::path& path, const std::string& what) {
 
 void require_model_target(const fs::path& path, const std::string& what) {
   require_output_parent(path, what);
-  std::error_code ignored;
-  if (!fs::exists(path, ignored) || is_model(path)) return;
-  if (fs::is_directory(path, ignored) && fs::is_empty(path, ignored)) return;
-  throw Error(ErrorCode::kBadInput, fmt::format("{} exists and is not a model; it is left alone", path.string()), what);
+  try {
+    check_model_target(path);
+  } catch (const Error& error) {
+    throw Error(ErrorCode::kBadInput, path.string() + " " + error.message(), what);
+  }
 }
 
 }  // namespace concerto

@@ -1,6 +1,7 @@
 // POSIX files: mappings, whole reads, and writes by temporary name, fsync and rename.
 #include "concerto/base/file.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <system_error>
@@ -51,23 +52,70 @@ fs::path parent_of(const fs::path& path) {
   return parent.empty() ? fs::path(".") : parent;
 }
 
+/// A hidden name beside `target` that no other process takes.
+fs::path sibling(const fs::path& target, const char* kind) {
+  return parent_of(target) / ("." + target.filename().string() + "." + kind + "-" + std::to_string(::getpid()));
+}
+
 void sync_directory(const fs::path& path) {
   const Descriptor directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (directory.get() < 0) throw io_error("open", path.string());
   if (::fsync(directory.get()) != 0) throw io_error("fsync", path.string());
 }
 
-/// Without a trailing slash, so that siblings can be named.
-fs::path normal_target(const fs::path& target) {
+/// Where links lead, and without a trailing slash, so that siblings can be named.
+fs::path real_target(const fs::path& target) {
   fs::path normal = target.lexically_normal();
-  return normal.filename().empty() ? normal.parent_path() : normal;
+  if (normal.filename().empty()) normal = normal.parent_path();
+  std::error_code error;
+  if (!fs::is_symlink(fs::symlink_status(normal, error))) return normal;
+  const fs::path real = fs::canonical(normal, error);
+  if (error) throw Error(ErrorCode::kBadInput, "is a link that leads nowhere", target.string());
+  return real;
 }
 
-fs::path temporary_sibling(const fs::path& target) {
-  return parent_of(target) / ("." + target.filename().string() + ".tmp-" + std::to_string(::getpid()));
+/// Beside a file that does not exist yet, or is one; nothing where something else stands (a pipe, a terminal).
+fs::path staging_of(const fs::path& target) {
+  std::error_code ignored;
+  const fs::file_status status = fs::status(target, ignored);
+  if (fs::is_directory(status)) throw Error(ErrorCode::kBadInput, "is a directory, not a file", target.string());
+  if (fs::exists(status) && !fs::is_regular_file(status)) return {};
+  return sibling(target, "tmp");
+}
+
+/// Puts `from` in the place of the directory `to`, which then bears the name `from`.
+void exchange_directories(const fs::path& from, const fs::path& to) {
+  if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) == 0) return;
+  if (errno != EINVAL && errno != ENOSYS && errno != ENOTSUP) throw io_error("move into place", to.string());
+  const fs::path aside = sibling(to, "old");
+  if (::rename(to.c_str(), aside.c_str()) != 0) throw io_error("move aside", to.string());
+  if (::rename(from.c_str(), to.c_str()) != 0) {
+    const Error error = io_error("move into place", to.string());
+    (void)::rename(aside.c_str(), to.c_str());
+    throw error;
+  }
+  if (::rename(aside.c_str(), from.c_str()) != 0) throw io_error("rename", aside.string());
 }
 
 }  // namespace
+
+void require_replaceable(const fs::path& target, std::span<const std::string_view> names) {
+  std::error_code error;
+  if (!fs::exists(target, error)) return;
+  const auto refuse = [&](const std::string& why) {
+    throw Error(ErrorCode::kBadInput,
+                "exists and is nothing that this command may replace (" + why + "); choose another name or remove it",
+                target.string());
+  };
+  if (!fs::is_directory(target, error)) refuse("no directory");
+  if (fs::is_empty(target, error)) return;
+  if (!fs::exists(target / names.front(), error)) refuse("no " + std::string(names.front()) + " in it");
+  for (const fs::directory_entry& entry : fs::directory_iterator(target)) {
+    const std::string name = entry.path().filename().string();
+    const bool is_known = std::ranges::find(names, name) != names.end();
+    if (!is_known || !entry.is_regular_file()) refuse("it holds " + name);
+  }
+}
 
 MappedFile::MappedFile(const fs::path& path) {
   const Descriptor descriptor(open_for_reading(path));
@@ -144,38 +192,31 @@ void OutputFile::write(std::string_view text) {
 }
 
 void OutputFile::finish() {
-  if (::fsync(descriptor_) != 0) throw io_error("fsync", path_.string());
+  const bool is_pipe_like = ::fsync(descriptor_) != 0;
+  if (is_pipe_like && errno != EINVAL && errno != EROFS) throw io_error("fsync", path_.string());
   const int descriptor = std::exchange(descriptor_, -1);
   if (::close(descriptor) != 0) throw io_error("close", path_.string());
 }
 
 StagedFile::StagedFile(fs::path target)
-    : target_(std::move(target)), staging_(temporary_sibling(target_)), file_(staging_) {}
+    : target_(real_target(target)), staging_(staging_of(target_)), file_(staging_.empty() ? target_ : staging_) {}
 
 StagedFile::~StagedFile() {
-  if (!committed_) ::unlink(staging_.c_str());
+  if (!committed_ && !staging_.empty()) ::unlink(staging_.c_str());
 }
 
 void StagedFile::commit() {
   file_.finish();
+  if (staging_.empty()) return;
   if (::rename(staging_.c_str(), target_.c_str()) != 0) throw io_error("write", target_.string());
   committed_ = true;
   sync_directory(parent_of(target_));
 }
 
-StagedDirectory::StagedDirectory(fs::path target, std::string_view marker) : target_(normal_target(target)) {
+StagedDirectory::StagedDirectory(fs::path target, std::span<const std::string_view> names)
+    : target_(real_target(target)), staging_(sibling(target_, "tmp")) {
+  require_replaceable(target_, names);
   std::error_code error;
-  const fs::file_status status = fs::status(target_, error);
-  if (fs::exists(status)) {
-    const bool replaceable = fs::is_directory(status) && (fs::is_empty(target_, error) || fs::exists(target_ / marker));
-    if (!replaceable) {
-      throw Error(ErrorCode::kBadInput,
-                  "exists and is nothing that this command may replace (no " + std::string(marker) +
-                      " in it); choose another name or remove it",
-                  target_.string());
-    }
-  }
-  staging_ = temporary_sibling(target_);
   fs::remove_all(staging_, error);
   if (!fs::create_directory(staging_, error)) {
     throw Error(ErrorCode::kIo, "cannot create directory: " + error.message(), staging_.string());
@@ -191,11 +232,16 @@ StagedDirectory::~StagedDirectory() {
 void StagedDirectory::commit() {
   sync_directory(staging_);
   const bool replaces = fs::exists(target_);
-  const unsigned flags = replaces ? RENAME_EXCHANGE : 0U;
-  if (::renameat2(AT_FDCWD, staging_.c_str(), AT_FDCWD, target_.c_str(), flags) != 0) {
-    throw io_error("move into place", target_.string());
+  committed_ = true;  // whatever happens now, what has been written is not removed
+  try {
+    if (replaces) {
+      exchange_directories(staging_, target_);
+    } else if (::rename(staging_.c_str(), target_.c_str()) != 0) {
+      throw io_error("move into place", target_.string());
+    }
+  } catch (const Error& error) {
+    throw Error(error.code(), error.message() + "; what was written is kept in " + staging_.string(), error.where());
   }
-  committed_ = true;
   if (replaces) {
     std::error_code ignored;  // what stood there before now bears the temporary name
     fs::remove_all(staging_, ignored);

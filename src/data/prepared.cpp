@@ -23,6 +23,10 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kHeaderName = "prepared.bin";
+constexpr std::array<std::string_view, 13> kFileNames = {
+    kHeaderName,      "users.ids",       "items.ids",       "by_user.offsets", "by_user.columns",
+    "by_user.values", "by_item.offsets", "by_item.columns", "by_item.values",  "test.offsets",
+    "test.columns",   "test.values",     "test.unknown"};
 constexpr std::uint64_t kMagic = 0x3150455250434e43;  // "CNCPREP1"
 constexpr std::uint32_t kVersion = 2;                 // 2: how duplicates were merged
 constexpr std::size_t kNameBytes = 24;
@@ -250,7 +254,7 @@ template <class T>
 }  // namespace
 
 void Dataset::write(const fs::path& directory, const HeldOut* held_out, const MergeFacts& merging) const {
-  StagedDirectory staged(directory, kHeaderName);
+  StagedDirectory staged(directory, kFileNames);
   Writer writer(staged.path());
   Header header;
   header.users = users_.size();

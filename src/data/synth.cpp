@@ -2,9 +2,11 @@
 #include "concerto/data/synth.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <fmt/format.h>
@@ -19,6 +21,8 @@ namespace concerto {
 namespace {
 
 constexpr const char* kTruthName = "truth.json";
+constexpr std::array<std::string_view, 7> kFileNames = {
+    kTruthName, "train.txt", "test.txt", "user_factors.npy", "item_factors.npy", "user_biases.npy", "item_biases.npy"};
 
 void require(bool holds, const char* option, std::string message) {
   if (!holds) throw Error(ErrorCode::kBadInput, std::move(message), option);
@@ -172,7 +176,7 @@ class Writer {
 SynthSummary synthesize(const SynthOptions& options, const std::filesystem::path& directory, ThreadPool& pool,
                         const std::function<void(std::uint64_t, std::uint64_t)>& progress) {
   validate(options);
-  StagedDirectory staged(directory, kTruthName);
+  StagedDirectory staged(directory, kFileNames);
   const SynthModel model = plant_model(options, pool);
   const Totals totals = write_entries(options, model, staged.path(), pool, progress);
   write_npy(staged.path() / "user_factors.npy", model.user_factors, options.users, options.rank);

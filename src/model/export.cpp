@@ -3,6 +3,7 @@
 //
 // Sources of the formats: NumPy's format version 1.0 (numpy.lib.format); safetensors (a 64-bit length, a JSON header,
 // the arrays).
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <functional>
@@ -66,6 +67,7 @@ struct SideName {
 };
 constexpr SideName kUsers{"users", "user_biases", "user_ids.txt"};
 constexpr SideName kItems{"items", "item_biases", "item_ids.txt"};
+constexpr std::string_view kMeanName = "mean.txt";
 
 std::vector<Array> arrays_of(const Model& model) {
   std::vector<Array> arrays{{std::string(kUsers.factors), &model.users, &model.user_ids, false},
@@ -118,20 +120,35 @@ void write_companions(const Model& model, const fs::path& folder) {
   write_new_file(folder / kUsers.ids, [&](Buffered& out) { write_ids(model.user_ids, out); });
   write_new_file(folder / kItems.ids, [&](Buffered& out) { write_ids(model.item_ids, out); });
   if (!model.objective.is_implicit()) {
-    write_new_file(folder / "mean.txt", [&](Buffered& out) { out.append(fmt::format("{}\n", model.objective.mean)); });
+    write_new_file(folder / kMeanName, [&](Buffered& out) { out.append(fmt::format("{}\n", model.objective.mean)); });
   }
 }
 
-void export_npy(const Model& model, const fs::path& path) {
-  StagedDirectory directory(path, "users.npy");
+/// The files that an export to a directory may consist of: the first one always does.
+std::vector<std::string> file_names(std::string_view extension) {
+  std::vector<std::string> names;
+  for (const std::string_view stem : {kUsers.factors, kItems.factors, kUsers.biases, kItems.biases}) {
+    names.push_back(std::string(stem) + std::string(extension));
+  }
+  for (const std::string_view name : {kUsers.ids, kItems.ids, kMeanName}) names.emplace_back(name);
+  return names;
+}
+
+/// Writes every array by `write`, the ids and the mean into a directory that appears whole.
+void export_directory(const Model& model, const fs::path& path, std::string_view extension,
+                      const std::function<void(const Array&, Buffered&)>& write) {
+  const std::vector<std::string> names = file_names(extension);
+  StagedDirectory directory(path, std::vector<std::string_view>(names.begin(), names.end()));
   for (const Array& array : arrays_of(model)) {
-    write_new_file(directory.path() / (array.name + ".npy"), [&](Buffered& out) {
-      out.append(npy_header(array));
-      write_values(array, out);
-    });
+    write_new_file(directory.path() / (array.name + std::string(extension)), [&](Buffered& out) { write(array, out); });
   }
   write_companions(model, directory.path());
   directory.commit();
+}
+
+void write_npy(const Array& array, Buffered& out) {
+  out.append(npy_header(array));
+  write_values(array, out);
 }
 
 void write_lines(const Array& array, Buffered& out) {
@@ -139,23 +156,16 @@ void write_lines(const Array& array, Buffered& out) {
   for (const RowIndex row : array.ids->row_order()) {
     line.clear();
     fmt::format_to(fmt::appender(line), "{}", array.ids->text(row));
-    for (const float value : array.row(row)) fmt::format_to(fmt::appender(line), " {}", value);
+    for (const float value : array.row(row)) fmt::format_to(fmt::appender(line), "\t{}", value);
     line.push_back('\n');
     out.append(std::string_view(line.data(), line.size()));
   }
 }
 
-void export_text(const Model& model, const fs::path& path) {
-  StagedDirectory directory(path, "users.txt");
-  for (const Array& array : arrays_of(model)) {
-    write_new_file(directory.path() / (array.name + ".txt"), [&](Buffered& out) { write_lines(array, out); });
-  }
-  write_companions(model, directory.path());
-  directory.commit();
-}
+constexpr std::string_view kMetadata = R"({"__metadata__":{"format":"concerto")";
 
 std::string safetensors_header(const Model& model, const std::vector<Array>& arrays) {
-  std::string members = R"("__metadata__":{"format":"concerto")";
+  std::string members(kMetadata.substr(1));
   if (!model.objective.is_implicit()) members += fmt::format(R"(,"mean":"{}")", model.objective.mean);
   members += "}";
   std::uint64_t begin = 0;
@@ -174,6 +184,21 @@ std::string safetensors_header(const Model& model, const std::vector<Array>& arr
   return header + text;
 }
 
+/// An export may be replaced by the next one, and nothing else by it.
+void require_no_foreign_file(const fs::path& path) {
+  std::error_code ignored;
+  if (fs::is_directory(path, ignored)) {
+    throw Error(ErrorCode::kBadInput, "is a directory; name a file", path.string());
+  }
+  if (!fs::is_regular_file(path, ignored)) return;
+  const MappedFile file(path);
+  const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
+  if (!text.substr(std::min(text.size(), sizeof(std::uint64_t))).starts_with(kMetadata)) {
+    throw Error(ErrorCode::kBadInput, "exists and is no export of Concerto; choose another name or remove it",
+                path.string());
+  }
+}
+
 void export_safetensors(const Model& model, const fs::path& path) {
   const std::vector<Array> arrays = arrays_of(model);
   const auto write_staged = [](const fs::path& target, const std::function<void(Buffered&)>& body) {
@@ -183,7 +208,7 @@ void export_safetensors(const Model& model, const fs::path& path) {
     out.flush();
     file.commit();
   };
-  if (fs::is_directory(path)) throw Error(ErrorCode::kBadInput, "is a directory; name a file", path.string());
+  require_no_foreign_file(path);
   const std::string beside = path.string() + ".";
   write_staged(beside + std::string(kUsers.ids), [&](Buffered& out) { write_ids(model.user_ids, out); });
   write_staged(beside + std::string(kItems.ids), [&](Buffered& out) { write_ids(model.item_ids, out); });
@@ -200,11 +225,11 @@ void export_model(const Model& model, ExportFormat format, const fs::path& path)
                  "every row of a model has an id");
   switch (format) {
     case ExportFormat::kNpy:
-      return export_npy(model, path);
+      return export_directory(model, path, ".npy", write_npy);
     case ExportFormat::kSafetensors:
       return export_safetensors(model, path);
     case ExportFormat::kText:
-      return export_text(model, path);
+      return export_directory(model, path, ".txt", write_lines);
   }
 }
 

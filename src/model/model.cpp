@@ -3,6 +3,7 @@
 #include "concerto/model/model.hpp"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstring>
 #include <functional>
@@ -37,6 +38,9 @@ struct SideFiles {
 };
 constexpr SideFiles kUserFiles{"user_factors.bin", "user_biases.bin", "user_ids.bin"};
 constexpr SideFiles kItemFiles{"item_factors.bin", "item_biases.bin", "item_ids.bin"};
+constexpr std::array<std::string_view, 7> kModelFiles = {kUserFiles.factors,  kUserFiles.biases, kUserFiles.ids,
+                                                         kItemFiles.factors,  kItemFiles.biases, kItemFiles.ids,
+                                                         model::kManifestName};
 
 /// A file of the directory being written, with its length and checksum.
 class RecordedFile {
@@ -262,12 +266,8 @@ void check_shapes(const Model& model) {
 
 void save_model(const Model& model, const fs::path& path) {
   check_shapes(model);
-  std::error_code error;
-  if (fs::exists(path / model::kManifestName, error) && !is_model(path)) {
-    throw Error(ErrorCode::kBadInput, "has a manifest.json that is not a model's; choose another name or remove it",
-                path.string());
-  }
-  StagedDirectory directory(path, model::kManifestName);
+  check_model_target(path);
+  StagedDirectory directory(path, kModelFiles);
   Manifest manifest{.users = model.users.rows(),
                     .items = model.items.rows(),
                     .rank = model.users.rank(),
@@ -284,6 +284,10 @@ void save_model(const Model& model, const fs::path& path) {
   file.write(model::manifest_text(manifest));
   file.finish();
   directory.commit();
+}
+
+void check_model_target(const fs::path& path) {
+  require_replaceable(path, kModelFiles);
 }
 
 Model load_model(const fs::path& path) {

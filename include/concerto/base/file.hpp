@@ -51,7 +51,8 @@ class OutputFile {
 };
 
 /// A file that appears under its name whole, or not at all: it is written in pieces under a temporary name beside it;
-/// `commit` fsyncs it, renames it and fsyncs the parent. The destructor removes what was not committed.
+/// `commit` fsyncs it, renames it and fsyncs the parent. The destructor removes what was not committed. A link is
+/// followed. What is no file (a pipe, a terminal, /dev/stdout) is written to as it is, never replaced.
 class StagedFile {
  public:
   explicit StagedFile(std::filesystem::path target);
@@ -64,19 +65,24 @@ class StagedFile {
 
  private:
   std::filesystem::path target_;
-  std::filesystem::path staging_;
+  std::filesystem::path staging_;  ///< empty: the target itself is written to
   OutputFile file_;
   bool committed_ = false;
 };
 
+/// Error{kBadInput} unless `target` does not exist, is an empty directory, or is a directory of the kind whose files
+/// are called `names` (the first of which none lacks) and holds nothing else: nothing that somebody else has put there
+/// is ever removed.
+void require_replaceable(const std::filesystem::path& target, std::span<const std::string_view> names);
+
 /// A directory that appears under its name whole, or not at all: files are written into `path()`, a temporary sibling;
-/// `commit` fsyncs it, puts it in place of `target` (an existing directory there is replaced in one rename exchange)
-/// and fsyncs the parent. The destructor removes what was not committed.
+/// `commit` fsyncs it, puts it in place of `target` (an existing directory there is replaced in one rename exchange, or
+/// in two renames where the file system has no exchange) and fsyncs the parent. The destructor removes what was not
+/// committed; a commit that fails leaves it and says where. A link is followed.
 class StagedDirectory {
  public:
-  /// `marker`: a file name that a directory of this kind has; an existing `target` that is not an empty directory and
-  /// lacks it is refused (Error{kBadInput}), so that no foreign directory is ever replaced.
-  StagedDirectory(std::filesystem::path target, std::string_view marker);
+  /// An existing `target` must be replaceable, as above.
+  StagedDirectory(std::filesystem::path target, std::span<const std::string_view> names);
   ~StagedDirectory();
   StagedDirectory(const StagedDirectory&) = delete;
   StagedDirectory& operator=(const StagedDirectory&) = delete;

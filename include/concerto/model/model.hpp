@@ -28,8 +28,11 @@ struct Model {
   std::string metrics_json;  ///< final metrics; "{}" if none
 };
 
-/// Writes the directory atomically, replacing a model that stands there. Error{kIo}, or Error{kBadInput} when `path`
-/// exists and is not a model directory.
+/// Error{kBadInput} unless a model may be written to `path`: nothing is there, an empty directory, or a model directory
+/// into which nobody has put anything else.
+void check_model_target(const std::filesystem::path& path);
+
+/// Writes the directory atomically, replacing a model that stands there. Error{kIo}, or Error{kBadInput} as above.
 void save_model(const Model& model, const std::filesystem::path& path);
 
 /// Loads and verifies. Error{kCorrupt} names the file and what is wrong with it; Error{kBadInput} if there is no model.

@@ -143,7 +143,7 @@ TEST_F(CliTest, TrainingIsRefusedBeforeItBegins) {
   expect_refused(args("model.warm_start=" + path("nothing")), "model.warm_start");
   std::filesystem::create_directory(path("foreign"));
   write("foreign/precious.txt", "keep me");
-  expect_refused(args("output.model=" + path("foreign")), "not a model");
+  expect_refused(args("output.model=" + path("foreign")), "may replace");
   EXPECT_TRUE(std::filesystem::exists(path("foreign/precious.txt")));
 }
 

@@ -1,11 +1,14 @@
 // Files: reads, atomic writes, staged directories.
 #include "concerto/base/file.hpp"
 
+#include <array>
 #include <filesystem>
 #include <fstream>
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "concerto/base/error.hpp"
@@ -14,6 +17,8 @@ namespace concerto {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr std::array<std::string_view, 2> kNames = {"manifest", "values"};
 
 class FileTest : public testing::Test {
  protected:
@@ -57,12 +62,12 @@ TEST_F(FileTest, ReadsFilesWithoutASize) {
 TEST_F(FileTest, AStagedDirectoryAppearsWholeOrNotAtAll) {
   const fs::path target = directory_ / "model";
   {
-    StagedDirectory staged(target, "manifest");
+    StagedDirectory staged(target, kNames);
     write_file(staged.path() / "manifest", "1");
   }
   EXPECT_EQ(entries(), 0U);
   for (const char* content : {"1", "2"}) {
-    StagedDirectory staged(target, "manifest");
+    StagedDirectory staged(target, kNames);
     write_file(staged.path() / "manifest", content);
     staged.commit();
     EXPECT_EQ(read_file(target / "manifest"), content);
@@ -73,9 +78,47 @@ TEST_F(FileTest, AStagedDirectoryAppearsWholeOrNotAtAll) {
 TEST_F(FileTest, AStagedDirectoryRefusesToReplaceAForeignOne) {
   fs::create_directories(directory_ / "home");
   write_file(directory_ / "home" / "letter", "dear");
-  EXPECT_THROW(StagedDirectory(directory_ / "home", "manifest"), Error);
+  EXPECT_THROW(StagedDirectory(directory_ / "home", kNames), Error);
+  // Nor one of its own kind into which something was put.
+  write_file(directory_ / "home" / "manifest", "1");
+  EXPECT_THROW(StagedDirectory(directory_ / "home", kNames), Error);
   EXPECT_EQ(read_file(directory_ / "home" / "letter"), "dear");
+  fs::remove(directory_ / "home" / "letter");
+  fs::create_directory(directory_ / "home" / "data");
+  EXPECT_THROW(StagedDirectory(directory_ / "home", kNames), Error);
+  fs::remove(directory_ / "home" / "data");
+  EXPECT_NO_THROW(StagedDirectory(directory_ / "home", kNames));
   EXPECT_EQ(entries(), 1U);
+}
+
+TEST_F(FileTest, LinksAreFollowedAndKept) {
+  fs::create_directory(directory_ / "real");
+  write_file(directory_ / "real" / "manifest", "1");
+  fs::create_directory_symlink(directory_ / "real", directory_ / "link");
+  StagedDirectory staged(directory_ / "link", kNames);
+  write_file(staged.path() / "manifest", "2");
+  staged.commit();
+  EXPECT_EQ(read_file(directory_ / "real" / "manifest"), "2");
+  EXPECT_TRUE(fs::is_symlink(directory_ / "link"));
+  fs::create_symlink(directory_ / "nothing", directory_ / "dangling");
+  EXPECT_THROW(StagedDirectory(directory_ / "dangling", kNames), Error);
+  write_file(directory_ / "file", "1");
+  fs::create_symlink(directory_ / "file", directory_ / "alias");
+  write_file(directory_ / "alias", "2");
+  EXPECT_EQ(read_file(directory_ / "file"), "2");
+  EXPECT_TRUE(fs::is_symlink(directory_ / "alias"));
+}
+
+TEST_F(FileTest, WhatIsNoFileIsWrittenToAndNotReplaced) {
+  ASSERT_EQ(::mkfifo((directory_ / "pipe").c_str(), 0600), 0);
+  const int reader = ::open((directory_ / "pipe").c_str(), O_RDONLY | O_NONBLOCK);
+  ASSERT_GE(reader, 0);
+  write_file(directory_ / "pipe", "report");
+  std::array<char, 16> got{};
+  EXPECT_EQ(::read(reader, got.data(), got.size()), 6);
+  ::close(reader);
+  EXPECT_TRUE(fs::is_fifo(directory_ / "pipe"));
+  EXPECT_THROW(write_file(directory_, "report"), Error);
 }
 
 }  // namespace

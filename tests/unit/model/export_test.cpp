@@ -120,6 +120,21 @@ TEST(ExportSafetensors, HoldsTensorsAndIds) {
       << "nothing is left over";
 }
 
+TEST(Export, NeverReplacesWhatIsNotAnExport) {
+  const TemporaryFolder folder;
+  const Model model = small_model();
+  put_file(folder / "ratings.dat", "1::1::5\n");
+  EXPECT_THROW(export_model(model, ExportFormat::kSafetensors, folder / "ratings.dat"), Error);
+  EXPECT_EQ(read_file(folder / "ratings.dat"), "1::1::5\n");
+  export_model(model, ExportFormat::kSafetensors, folder / "m.safetensors");
+  EXPECT_NO_THROW(export_model(model, ExportFormat::kSafetensors, folder / "m.safetensors"));
+  export_model(model, ExportFormat::kText, folder / "out");
+  EXPECT_NO_THROW(export_model(model, ExportFormat::kText, folder / "out"));
+  put_file(folder / "out" / "notes", "mine");
+  EXPECT_THROW(export_model(model, ExportFormat::kText, folder / "out"), Error);
+  EXPECT_EQ(read_file(folder / "out" / "notes"), "mine");
+}
+
 TEST(ExportText, LinesReadBackExactly) {
   const TemporaryFolder folder;
   const Model model = small_model();
@@ -141,7 +156,7 @@ TEST(ExportText, LinesReadBackExactly) {
   }
   EXPECT_EQ(ids, kUserIds);
   EXPECT_EQ(values, expected_rows(model.users, model.user_ids, kUserIds));
-  EXPECT_THAT(read_file(folder / "out" / "item_biases.txt"), StartsWith("alpha "));
+  EXPECT_THAT(read_file(folder / "out" / "item_biases.txt"), StartsWith("alpha\t"));
   EXPECT_EQ(read_file(folder / "out" / "mean.txt"), "3.58\n");
 }
 

@@ -251,7 +251,9 @@ TEST(Model, OtherVersionsAndOtherManifests) {
             (folder / "site" / "manifest.json").string() + ": is not the manifest of a model");
   EXPECT_EQ(
       message_of([&] { save_model(small_model(), folder / "site"); }),
-      (folder / "site").string() + ": has a manifest.json that is not a model's; choose another name or remove it");
+      (folder / "site").string() +
+          ": exists and is nothing that this command may replace (no user_factors.bin in it); choose another name or "
+          "remove it");
   EXPECT_EQ(read_file(folder / "site" / "manifest.json"), "{\"name\": \"a web site\"}");
 }
 
@@ -300,7 +302,8 @@ TEST(Model, AnInterruptedSaveLeavesTheOldModel) {
   const fs::path path = folder / "m";
   save_model(small_model(), path);
   {
-    StagedDirectory half(path, "manifest.json");  // what a save has written when the process ends in its middle
+    const std::vector<std::string_view> names(kFiles.begin(), kFiles.end());
+    StagedDirectory half(path, names);  // what a save has written when the process ends in its middle
     put_file(half.path() / "user_factors.bin", "half of it");
     put_file(half.path() / "manifest.json", "{");
     EXPECT_EQ(load_model(path).users.row(4)[2], small_model().users.row(4)[2]);
