@@ -56,7 +56,8 @@ void add_evaluate(CLI::App& program, EvaluateArguments& arguments) {
   command.add_option("--history", arguments.history, "users unseen by the model are folded in from this file");
   command.add_option("--metrics", arguments.metrics, "such as rmse,mae,recall@20,ndcg@20,coverage@100")->delimiter(',');
   command.add_option("--format", arguments.format, std::string("format of the files: ") + kFormats);
-  command.add_option("--min-value", arguments.min_value, "leave out entries below this value");
+  command.add_option("--min-value", arguments.min_value,
+                     "leave out entries below this value; by default as in training");
   command.add_option("--clip", arguments.clip, "none, or range: clamp predictions to the range of training values");
   command.add_option("--report", arguments.report, "write a JSON report to this file");
   add_backend(command, arguments.compute);
@@ -69,6 +70,8 @@ void add_recommend(CLI::App& program, RecommendArguments& arguments) {
   command.add_option("--history", arguments.history, "recommend to the users of this file, from their entries there");
   command.add_option("--top", arguments.top, "items for each user")->check(CLI::PositiveNumber)->capture_default_str();
   command.add_option("--exclude", arguments.exclude, "entries whose items are not recommended again");
+  command.add_option("--min-value", arguments.min_value,
+                     "fold in history entries of at least this value; by default as in training");
   command.add_option("--format", arguments.format, "tsv, or json: one object a line");
   command.add_option("--input-format", arguments.input_format, std::string("format of the files: ") + kFormats);
   add_backend(command, arguments.compute);

@@ -32,6 +32,9 @@ void check_arguments(const RecommendArguments& arguments) {
   if (!arguments.history.empty() && !arguments.exclude.empty()) {
     throw Error(ErrorCode::kBadInput, "is for --users; with --history the history itself is left out", "--exclude");
   }
+  if (arguments.min_value && arguments.history.empty()) {
+    throw Error(ErrorCode::kBadInput, "says which entries of a history count; give --history", "--min-value");
+  }
   if (!arguments.exclude.empty()) require_input(arguments.exclude, "--exclude");
   if (!arguments.history.empty()) require_input(arguments.history, "--history");
 }
@@ -78,7 +81,9 @@ void run_recommend(const RecommendArguments& arguments, Console& console) {
   check_arguments(arguments);
   require_input(arguments.model, "MODEL");
   const Model model = load_model(arguments.model);
-  const FileRules rules = file_rules(model, parse_format(arguments.input_format), std::nullopt);
+  const FileRules rules = file_rules(model, parse_format(arguments.input_format), arguments.min_value);
+  FileRules seen_rules = rules;  // what is not liked enough to fold in was seen all the same
+  seen_rules.building.min_value.reset();
 
   Queries queries;
   queries.ids = &model.user_ids;
@@ -91,9 +96,9 @@ void run_recommend(const RecommendArguments& arguments, Console& console) {
   CompressedMatrix seen;
   FoldedUsers folded;
   if (!arguments.exclude.empty()) {
-    seen =
-        load_into_rows(arguments.exclude, model.user_ids, model.item_ids, rules, PreparedPart::kTraining, engine.pool())
-            .known;
+    seen = load_into_rows(arguments.exclude, model.user_ids, model.item_ids, seen_rules, PreparedPart::kTraining,
+                          engine.pool())
+               .known;
     queries.seen = &seen;
   }
   if (!arguments.history.empty()) {
@@ -101,6 +106,11 @@ void run_recommend(const RecommendArguments& arguments, Console& console) {
     if (folded.unknown_items > 0) {
       console.log.warn(
           fmt::format("{} history entries are of items that the model does not know", folded.unknown_items));
+    }
+    if (rules.building.min_value) {
+      folded.seen = load_into_rows(arguments.history, folded.ids, model.item_ids, seen_rules, PreparedPart::kTraining,
+                                   engine.pool())
+                        .known;
     }
     queries = {&folded.ids, &folded.factors, &folded.seen, all_rows(folded.ids)};
   }

@@ -28,7 +28,7 @@ struct EvaluateArguments {
   std::string history;
   std::vector<std::string> metrics;
   std::string format = "auto";
-  std::optional<double> min_value;
+  std::optional<double> min_value;  ///< absent: as in training
   std::string clip = "none";
   std::string report;
   ComputeConfig compute;
@@ -40,6 +40,7 @@ struct RecommendArguments {
   std::vector<std::string> users;  ///< ids; one word "all" means every user
   std::string history;
   std::string exclude;
+  std::optional<double> min_value;  ///< of the history; absent: as in training
   std::uint32_t top = 10;
   std::string format = "tsv";  ///< "tsv", "json"
   std::string input_format = "auto";

@@ -10,6 +10,8 @@
 #include "concerto/base/error.hpp"
 #include "concerto/train/fold_in.hpp"
 
+#include "report.hpp"
+
 namespace concerto {
 namespace {
 
@@ -40,7 +42,7 @@ FileRules file_rules(const Model& model, FileFormat format, std::optional<double
   rules.reading.need_values = !model.objective.is_implicit() || min_value.has_value();
   rules.building.use_values = !model.values_ignored;
   rules.building.duplicates = model.objective.is_implicit() ? Duplicates::kSum : Duplicates::kLast;
-  rules.building.min_value = min_value;
+  rules.building.min_value = min_value ? min_value : json_number(model.config_json, "/data/min_value");
   return rules;
 }
 
@@ -50,7 +52,7 @@ FoldedUsers fold_in_file(const Model& model, const std::filesystem::path& histor
   FoldedUsers folded;
   folded.ids =
       IdMap::labels(distinct_ids(raw.users, only_unknown ? &model.user_ids : nullptr), kRowOrderSeed, kUserStream);
-  HeldOut entries = build_held_out(raw, folded.ids, model.item_ids, rules.building, pool);
+  HeldOut entries = build_in_rows(raw, folded.ids, model.item_ids, rules, pool);
   folded.unknown_items = static_cast<std::uint64_t>(
       std::count_if(entries.unknown.begin(), entries.unknown.end(),
                     [](const UnknownEntry& entry) { return entry.user != kNoRow && entry.item == kNoRow; }));

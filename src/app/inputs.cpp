@@ -202,6 +202,13 @@ LoadedData load_data(const DataConfig& data, const ReadingRules& rules, const Me
   return loaded;
 }
 
+HeldOut build_in_rows(const RawRatings& raw, const IdMap& users, const IdMap& items, const FileRules& rules,
+                      ThreadPool& pool) {
+  DatasetOptions building = rules.building;
+  if (raw.values.empty()) building.min_value.reset();
+  return build_held_out(raw, users, items, building, pool);
+}
+
 HeldOut load_into_rows(const fs::path& path, const IdMap& users, const IdMap& items, const FileRules& rules,
                        PreparedPart part, ThreadPool& pool) {
   if (!Dataset::is_prepared(path)) {
@@ -209,7 +216,7 @@ HeldOut load_into_rows(const fs::path& path, const IdMap& users, const IdMap& it
     ReadOptions open = rules.reading;
     open.declared_users = 0;
     open.declared_items = 0;
-    return build_held_out(read_ratings(path, open, pool), users, items, rules.building, pool);
+    return build_in_rows(read_ratings(path, open, pool), users, items, rules, pool);
   }
   Dataset::Prepared prepared = Dataset::map(path, pool);
   if (prepared.dataset.users().serialize() != users.serialize() ||

@@ -46,6 +46,10 @@ struct FileRules {
   DatasetOptions building;
 };
 
+/// What was read, in the rows of two id maps. Where values may be missing and are, no entry is below `min_value`.
+[[nodiscard]] HeldOut build_in_rows(const RawRatings& raw, const IdMap& users, const IdMap& items,
+                                    const FileRules& rules, ThreadPool& pool);
+
 /// Which part of a prepared directory stands for it.
 enum class PreparedPart { kTraining, kTest };
 

@@ -142,6 +142,13 @@ std::string json_quote(const std::string& text) {
   return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
+std::optional<double> json_number(const std::string& text, const std::string& pointer) {
+  const Json json = Json::parse(text, nullptr, false);
+  const Json::json_pointer place(pointer);
+  if (!json.contains(place) || !json.at(place).is_number()) return std::nullopt;
+  return json.at(place).get<double>();
+}
+
 std::vector<std::pair<std::string, std::string>> json_leaves(const std::string& text, const std::string& where) {
   const Json json = Json::parse(text, nullptr, false);
   if (json.is_discarded()) throw Error(ErrorCode::kCorrupt, "is not JSON", where);

@@ -1,4 +1,6 @@
 // The command line inside the process: what commands print, and that wrong arguments end with one line and status 2.
+#include <map>
+
 #include <gmock/gmock.h>
 
 #include "program.hpp"
@@ -116,6 +118,55 @@ TEST_F(CliTest, AHistoryOfATrainingUserGivesItsRecommendations) {
     ++lines;
   }
   EXPECT_EQ(lines, 3);
+}
+
+TEST_F(CliTest, AHistoryIsFilteredAsTheTrainingDataWas) {
+  write_ratings("ratings.txt");
+  const Finished trained =
+      run(train_arguments({"data.min_value=4", "model.objective=implicit", "solver.inner=cholesky"}));
+  ASSERT_EQ(trained.status, 0) << trained.err;
+  const std::vector<std::string> folding = {"recommend", path("model"), "--history", path("ratings.txt"), "--top", "5"};
+  const Finished known =
+      run({"recommend", path("model"), "--users", "all", "--top", "5", "--exclude", path("ratings.txt")});
+  std::istringstream a(run(folding).out);
+  std::istringstream b(known.out);
+  std::map<std::string, std::map<int, double>> folded_lists;
+  std::map<std::string, std::map<int, double>> known_lists;
+  std::string user;
+  int item = 0;
+  double score = 0.0;
+  while (a >> user >> item >> score) folded_lists[user][item] = score;
+  while (b >> user >> item >> score) known_lists[user][item] = score;
+  ASSERT_EQ(known_lists.size(), 24U);  // every fifth user liked nothing and is not in the model
+  ASSERT_EQ(folded_lists.size(), 30U);
+  for (const auto& [id, list] : known_lists) {
+    for (const auto& [item_id, known_score] : list) EXPECT_NEAR(folded_lists[id][item_id], known_score, 1e-4) << id;
+  }
+  const auto with = [&](const std::string& least) {
+    std::vector<std::string> arguments = folding;
+    arguments.insert(arguments.end(), {"--min-value", least});
+    return run(arguments).out;
+  };
+  EXPECT_EQ(with("4"), run(folding).out);
+  EXPECT_NE(with("1"), run(folding).out);
+  expect_refused({"recommend", path("model"), "--users", "1", "--min-value", "4"}, "--min-value: ");
+  // Clicks without values are all of them likes.
+  write("clicks.txt", "someone 1\nsomeone 2\n");
+  EXPECT_EQ(run({"recommend", path("model"), "--history", path("clicks.txt"), "--top", "2"}).status, 0);
+}
+
+TEST_F(CliTest, EvaluationFiltersAsTrainingDid) {
+  write_ratings("ratings.txt");
+  const Finished trained = run(train_arguments({"data.min_value=4"}));
+  ASSERT_EQ(trained.status, 0) << trained.err;
+  const std::vector<std::string> by_default = {"evaluate", path("model"), "--data", path("ratings.txt")};
+  std::vector<std::string> with = by_default;
+  with.insert(with.end(), {"--min-value", "4"});
+  const Finished evaluated = run(by_default);
+  EXPECT_EQ(evaluated.status, 0) << evaluated.err;
+  EXPECT_EQ(run(with).out, evaluated.out);
+  with.back() = "1";
+  EXPECT_NE(run(with).out, evaluated.out);
 }
 
 TEST_F(CliTest, UnknownIdsAreNamed) {
