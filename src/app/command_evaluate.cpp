@@ -18,19 +18,29 @@
 namespace concerto {
 namespace {
 
-void check_arguments(const EvaluateArguments& arguments, const std::vector<Metric>& metrics) {
+void check_arguments(const EvaluateArguments& arguments) {
   if (arguments.clip != "none" && arguments.clip != "range") {
     throw Error(ErrorCode::kBadInput, "is none or range", "--clip " + arguments.clip);
   }
-  const bool ranks = std::any_of(metrics.begin(), metrics.end(), [](const Metric& m) { return m.is_ranking(); });
-  if (ranks && arguments.exclude.empty()) {
-    throw Error(ErrorCode::kBadInput, "ranking metrics leave out what was trained on; name the training data",
-                "--exclude");
-  }
   require_input(arguments.data, "--data");
+  if (!arguments.history.empty() && Dataset::is_prepared(arguments.data)) {
+    throw Error(ErrorCode::kBadInput,
+                fmt::format("folds in users that the model does not know, of which the prepared directory {} keeps no "
+                            "ids; give --data as a file",
+                            arguments.data),
+                "--history");
+  }
   if (!arguments.exclude.empty()) require_input(arguments.exclude, "--exclude");
   if (!arguments.history.empty()) require_input(arguments.history, "--history");
   if (!arguments.report.empty()) require_output_parent(arguments.report, "--report");
+}
+
+void check_metrics(const std::vector<Metric>& metrics, const EvaluateArguments& arguments) {
+  if (std::any_of(metrics.begin(), metrics.end(), [](const Metric& m) { return m.is_ranking(); }) &&
+      arguments.exclude.empty()) {
+    throw Error(ErrorCode::kBadInput, "ranking metrics leave out what was trained on; name the training data",
+                "--exclude");
+  }
 }
 
 MetricValues measure(const Model& model, const HeldOut& held_out, const CompressedRows& seen,
@@ -63,9 +73,10 @@ CompressedMatrix nothing_seen(const Model& model) {
 
 void run_evaluate(const EvaluateArguments& arguments, Console& console) {
   require_input(arguments.model, "MODEL");
+  check_arguments(arguments);
   Model model = load_model(arguments.model);
   const std::vector<Metric> metrics = parse_metrics(arguments.metrics, model.objective.is_implicit());
-  check_arguments(arguments, metrics);
+  check_metrics(metrics, arguments);
   Engine engine(arguments.compute, console.log);
   ThreadPool& pool = engine.pool();
 

@@ -175,6 +175,14 @@ TEST_F(CliTest, UnknownIdsAreNamed) {
   expect_refused({"similar", path("model"), "--items", "20"}, "--items: the model does not know 20");
 }
 
+TEST_F(CliTest, UsersFoldedInAreNotMeasuredOnPreparedData) {
+  train_model();
+  ASSERT_EQ(run({"prepare", path("ratings.txt"), "--out", path("prepared"), "--split", "0.2"}).status, 0);
+  write("history.txt", "77 1 3\n77 2 4\n");
+  expect_refused({"evaluate", path("model"), "--data", path("prepared"), "--history", path("history.txt")},
+                 "--history: folds in users that the model does not know");
+}
+
 TEST_F(CliTest, RankingNeedsWhatToExclude) {
   train_model();
   expect_refused({"evaluate", path("model"), "--data", path("ratings.txt"), "--metrics", "ndcg@5"}, "--exclude");
