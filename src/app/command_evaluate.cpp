@@ -35,9 +35,13 @@ void check_arguments(const EvaluateArguments& arguments) {
   if (!arguments.report.empty()) require_output_parent(arguments.report, "--report");
 }
 
+bool rates_nothing(const std::vector<Metric>& metrics) {
+  return std::all_of(metrics.begin(), metrics.end(), [](const Metric& metric) { return metric.is_ranking(); });
+}
+
 void check_metrics(const std::vector<Metric>& metrics, const EvaluateArguments& arguments) {
-  if (std::any_of(metrics.begin(), metrics.end(), [](const Metric& m) { return m.is_ranking(); }) &&
-      arguments.exclude.empty()) {
+  const bool ranks = std::any_of(metrics.begin(), metrics.end(), [](const Metric& m) { return m.is_ranking(); });
+  if (ranks && arguments.exclude.empty()) {
     throw Error(ErrorCode::kBadInput, "ranking metrics leave out what was trained on; name the training data",
                 "--exclude");
   }
@@ -81,10 +85,12 @@ void run_evaluate(const EvaluateArguments& arguments, Console& console) {
   ThreadPool& pool = engine.pool();
 
   const FileRules rules = file_rules(model, parse_format(arguments.format), arguments.min_value);
+  FileRules measured = rules;  // rankings look at pairs alone
+  if (rates_nothing(metrics)) measured.reading.need_values = arguments.min_value.has_value();
   CompressedMatrix seen = nothing_seen(model);
   if (!arguments.exclude.empty()) {
-    seen =
-        load_into_rows(arguments.exclude, model.user_ids, model.item_ids, rules, PreparedPart::kTraining, pool).known;
+    seen = load_into_rows(arguments.exclude, model.user_ids, model.item_ids, measured, PreparedPart::kTraining, pool)
+               .known;
   }
   EvaluateReport report;
   if (!arguments.history.empty()) {
@@ -98,7 +104,7 @@ void run_evaluate(const EvaluateArguments& arguments, Console& console) {
     }
   }
   const HeldOut held_out =
-      load_into_rows(arguments.data, model.user_ids, model.item_ids, rules, PreparedPart::kTest, pool);
+      load_into_rows(arguments.data, model.user_ids, model.item_ids, measured, PreparedPart::kTest, pool);
   report.values = measure(model, held_out, seen.view(), metrics, arguments.clip == "range", engine.backend());
   if (!arguments.exclude.empty()) {
     const CompressedMatrix by_item = transpose(seen.view(), pool);

@@ -82,7 +82,8 @@ void run_recommend(const RecommendArguments& arguments, Console& console) {
   require_input(arguments.model, "MODEL");
   const Model model = load_model(arguments.model);
   const FileRules rules = file_rules(model, parse_format(arguments.input_format), arguments.min_value);
-  FileRules seen_rules = rules;  // what is not liked enough to fold in was seen all the same
+  FileRules seen_rules = rules;  // whatever its value, it was seen
+  seen_rules.reading.need_values = false;
   seen_rules.building.min_value.reset();
 
   Queries queries;

@@ -183,6 +183,21 @@ TEST_F(CliTest, UsersFoldedInAreNotMeasuredOnPreparedData) {
                  "--history: folds in users that the model does not know");
 }
 
+TEST_F(CliTest, ValuesAreNotAskedForWhereNoneAreUsed) {
+  train_model();
+  write("clicks.txt", "0 1\n0 2\n3 4\n");
+  const Finished lists =
+      run({"recommend", path("model"), "--users", "0", "--top", "20", "--exclude", path("clicks.txt")});
+  EXPECT_EQ(std::count(lists.out.begin(), lists.out.end(), '\n'), 18) << lists.err;
+  const std::vector<std::string> evaluate = {"evaluate",  path("model"),       "--data",    path("clicks.txt"),
+                                             "--exclude", path("ratings.txt"), "--metrics", "recall@5"};
+  EXPECT_EQ(run(evaluate).status, 0) << run(evaluate).err;
+  std::vector<std::string> rating = evaluate;
+  rating.back() = "recall@5,rmse";
+  expect_refused(rating, "has no column of values");
+  expect_refused({"recommend", path("model"), "--history", path("clicks.txt")}, "has no column of values");
+}
+
 TEST_F(CliTest, RankingNeedsWhatToExclude) {
   train_model();
   expect_refused({"evaluate", path("model"), "--data", path("ratings.txt"), "--metrics", "ndcg@5"}, "--exclude");
