@@ -181,7 +181,7 @@ LoadedData load_data(const DataConfig& data, const ReadingRules& rules, const Me
       Dataset::is_prepared(data.train) ? map_prepared(data, rules, pool) : read_and_build(data, rules, pool);
   const auto read_part = [&](const std::string& file) {
     return load_into_rows(file, loaded.train.users(), loaded.train.items(),
-                          {read_options(data, rules), dataset_options(data, rules)}, PreparedPart::kTraining, pool);
+                          {read_options(data, rules), dataset_options(data, rules)}, PreparedPart::kTest, pool);
   };
   if (!data.test.empty()) loaded.test = read_part(data.test);
   if (!data.validation_file.empty()) loaded.validation = read_part(data.validation_file);

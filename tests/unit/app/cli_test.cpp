@@ -175,6 +175,24 @@ TEST_F(CliTest, UnknownIdsAreNamed) {
   expect_refused({"similar", path("model"), "--items", "20"}, "--items: the model does not know 20");
 }
 
+TEST_F(CliTest, PreparedDataIsMeasuredOnItsTestPart) {
+  write_ratings("ratings.txt");
+  ASSERT_EQ(run({"prepare", path("ratings.txt"), "--out", path("split"), "--split", "0.2"}).status, 0);
+  ASSERT_EQ(run({"prepare", path("ratings.txt"), "--out", path("whole")}).status, 0);
+  const auto metrics = [&](const std::vector<std::string>& settings) {
+    const Finished finished = run(train_arguments(settings));
+    EXPECT_EQ(finished.status, 0) << finished.err;
+    const std::size_t begin = finished.out.find("on the test part:");
+    return finished.out.substr(begin, finished.out.find("model  ", begin) - begin);
+  };
+  const std::string train = "data.train=" + path("split");
+  EXPECT_EQ(metrics({train, "data.test=" + path("split")}), metrics({train}));
+  for (const char* key : {"data.test=", "data.validation="}) {
+    const auto arguments = train_arguments({"data.train=" + path("whole"), key + path("whole")});
+    expect_refused(arguments, path("whole") + ": was prepared without a test part");
+  }
+}
+
 TEST_F(CliTest, UsersFoldedInAreNotMeasuredOnPreparedData) {
   train_model();
   ASSERT_EQ(run({"prepare", path("ratings.txt"), "--out", path("prepared"), "--split", "0.2"}).status, 0);
