@@ -22,7 +22,7 @@ void check_arguments(const EvaluateArguments& arguments) {
   if (arguments.clip != "none" && arguments.clip != "range") {
     throw Error(ErrorCode::kBadInput, "is none or range", "--clip " + arguments.clip);
   }
-  require_input(arguments.data, "--data");
+  require_data(arguments.data, "--data");
   if (!arguments.history.empty() && Dataset::is_prepared(arguments.data)) {
     throw Error(ErrorCode::kBadInput,
                 fmt::format("folds in users that the model does not know, of which the prepared directory {} keeps no "
@@ -30,8 +30,8 @@ void check_arguments(const EvaluateArguments& arguments) {
                             arguments.data),
                 "--history");
   }
-  if (!arguments.exclude.empty()) require_input(arguments.exclude, "--exclude");
-  if (!arguments.history.empty()) require_input(arguments.history, "--history");
+  if (!arguments.exclude.empty()) require_data(arguments.exclude, "--exclude");
+  if (!arguments.history.empty()) require_data(arguments.history, "--history");
   if (!arguments.report.empty()) require_output_parent(arguments.report, "--report");
 }
 
@@ -76,7 +76,7 @@ CompressedMatrix nothing_seen(const Model& model) {
 }  // namespace
 
 void run_evaluate(const EvaluateArguments& arguments, Console& console) {
-  require_input(arguments.model, "MODEL");
+  require_model(arguments.model, "MODEL");
   check_arguments(arguments);
   Model model = load_model(arguments.model);
   const std::vector<Metric> metrics = parse_metrics(arguments.metrics, model.objective.is_implicit());

@@ -19,7 +19,7 @@ ExportFormat export_format(const std::string& name) {
 
 void run_export(const ExportArguments& arguments, Console& console) {
   const ExportFormat format = export_format(arguments.format);
-  require_input(arguments.model, "MODEL");
+  require_model(arguments.model, "MODEL");
   require_output_parent(arguments.out, "--out");
   export_model(load_model(arguments.model), format, arguments.out);
   console.out << "exported to " << arguments.out << std::endl;

@@ -112,12 +112,12 @@ LoadedData load_for_inspection(const InspectArguments& arguments, ThreadPool& po
 }  // namespace
 
 void run_inspect(const InspectArguments& arguments, Console& console) {
-  require_input(arguments.path, "PATH");
   if (is_model(arguments.path)) {
     inspect_model(arguments.path, console.out);
   } else if (std::filesystem::is_directory(arguments.path) && !Dataset::is_prepared(arguments.path)) {
     throw Error(ErrorCode::kBadInput, "is a directory, but neither a model nor prepared data", arguments.path);
   } else {
+    require_data(arguments.path, "PATH");
     ThreadPool pool(arguments.compute.threads);
     require_memory(predict_loading_bytes(arguments.path, true, 0), {arguments.compute.memory_limit_bytes},
                    "loading " + arguments.path, "use a machine with more memory");

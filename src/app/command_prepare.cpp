@@ -16,7 +16,7 @@ void run_prepare(const PrepareArguments& arguments, Console& console) {
   if (arguments.data.split && !arguments.data.test.empty()) {
     throw Error(ErrorCode::kBadInput, "a test file excludes a split", "--test");
   }
-  require_input(arguments.data.train, "DATA");
+  require_data(arguments.data.train, "DATA");
   require_output_parent(arguments.out, "--out");
   if (Dataset::is_prepared(arguments.data.train)) {
     throw Error(ErrorCode::kBadInput, "is prepared already", arguments.data.train);

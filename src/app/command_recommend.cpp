@@ -35,8 +35,8 @@ void check_arguments(const RecommendArguments& arguments) {
   if (arguments.min_value && arguments.history.empty()) {
     throw Error(ErrorCode::kBadInput, "says which entries of a history count; give --history", "--min-value");
   }
-  if (!arguments.exclude.empty()) require_input(arguments.exclude, "--exclude");
-  if (!arguments.history.empty()) require_input(arguments.history, "--history");
+  if (!arguments.exclude.empty()) require_data(arguments.exclude, "--exclude");
+  if (!arguments.history.empty()) require_data(arguments.history, "--history");
 }
 
 void write_recommendations(const Model& model, const Queries& queries, std::uint32_t top, ListFormat format,
@@ -79,7 +79,7 @@ std::vector<RowIndex> all_rows(const IdMap& ids) {
 void run_recommend(const RecommendArguments& arguments, Console& console) {
   const ListFormat format = parse_list_format(arguments.format);
   check_arguments(arguments);
-  require_input(arguments.model, "MODEL");
+  require_model(arguments.model, "MODEL");
   const Model model = load_model(arguments.model);
   const FileRules rules = file_rules(model, parse_format(arguments.input_format), arguments.min_value);
   FileRules seen_rules = rules;  // whatever its value, it was seen

@@ -190,9 +190,7 @@ void check_paths(const Config& config) {
       throw Error(ErrorCode::kBadInput, config.output.report + " is a directory", "output.report");
     }
   }
-  if (!config.model.warm_start.empty() && !is_model(config.model.warm_start)) {
-    throw Error(ErrorCode::kBadInput, "there is no model at " + config.model.warm_start, "model.warm_start");
-  }
+  if (!config.model.warm_start.empty()) require_model(config.model.warm_start, "model.warm_start");
 }
 
 std::string ending(const TrainResult& result) {

@@ -150,6 +150,16 @@ LoadedData read_and_build(const DataConfig& data, const ReadingRules& rules, Thr
   return {std::move(built.train), std::move(built.test), std::move(built.validation), built.counts, merging, false};
 }
 
+void require_readable(const fs::path& path, const std::string& what) {
+  std::error_code ignored;
+  if (!fs::exists(path, ignored)) {
+    throw Error(ErrorCode::kBadInput, fmt::format("there is no {}", path.string()), what);
+  }
+  if (access(path.c_str(), R_OK) != 0) {
+    throw Error(ErrorCode::kBadInput, fmt::format("{} cannot be read", path.string()), what);
+  }
+}
+
 }  // namespace
 
 ReadingRules reading_rules(const std::string& objective, const std::string& values, bool has_alpha) {
@@ -170,9 +180,9 @@ FileFormat parse_format(const std::string& name) {
 
 LoadedData load_data(const DataConfig& data, const ReadingRules& rules, const MemoryBudget& budget, ThreadPool& pool,
                      Log& log) {
-  require_input(data.train, "data.train");
-  if (!data.test.empty()) require_input(data.test, "data.test");
-  if (!data.validation_file.empty()) require_input(data.validation_file, "data.validation");
+  require_data(data.train, "data.train");
+  if (!data.test.empty()) require_data(data.test, "data.test");
+  if (!data.validation_file.empty()) require_data(data.validation_file, "data.validation");
   require_memory(predict_loading_bytes(data.train, rules.use_values, data.users + data.items), budget,
                  "loading " + data.train, "use less data or a machine with more memory");
 
@@ -231,14 +241,17 @@ HeldOut load_into_rows(const fs::path& path, const IdMap& users, const IdMap& it
   return found;
 }
 
-void require_input(const fs::path& path, const std::string& what) {
+void require_data(const fs::path& path, const std::string& what) {
+  require_readable(path, what);
+  // A pipe cannot be read: data is looked at once for its format and its size, and then read.
   std::error_code ignored;
-  if (!fs::exists(path, ignored)) {
-    throw Error(ErrorCode::kBadInput, fmt::format("there is no {}", path.string()), what);
-  }
-  if (access(path.c_str(), R_OK) != 0) {
-    throw Error(ErrorCode::kBadInput, fmt::format("{} cannot be read", path.string()), what);
-  }
+  if (fs::is_regular_file(path, ignored) || Dataset::is_prepared(path)) return;
+  throw Error(ErrorCode::kBadInput, fmt::format("{} is neither a regular file nor prepared data", path.string()), what);
+}
+
+void require_model(const fs::path& path, const std::string& what) {
+  require_readable(path, what);
+  if (!is_model(path)) throw Error(ErrorCode::kBadInput, fmt::format("{} is not a model", path.string()), what);
 }
 
 void require_output_parent(const fs::path& path, const std::string& what) {

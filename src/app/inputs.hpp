@@ -57,8 +57,11 @@ enum class PreparedPart { kTraining, kTest };
 [[nodiscard]] HeldOut load_into_rows(const std::filesystem::path& path, const IdMap& users, const IdMap& items,
                                      const FileRules& rules, PreparedPart part, ThreadPool& pool);
 
-/// Error{kBadInput} unless something readable is there. `what` names the argument.
-void require_input(const std::filesystem::path& path, const std::string& what);
+/// Error{kBadInput} unless a readable file or a prepared directory is there. `what` names the argument.
+void require_data(const std::filesystem::path& path, const std::string& what);
+
+/// Error{kBadInput} unless a model is there, be it damaged.
+void require_model(const std::filesystem::path& path, const std::string& what);
 
 /// Error{kBadInput} when an output could not be put there for want of a writable parent directory.
 void require_output_parent(const std::filesystem::path& path, const std::string& what);

@@ -2,6 +2,7 @@
 #include <map>
 
 #include <gmock/gmock.h>
+#include <sys/stat.h>
 
 #include "program.hpp"
 
@@ -237,6 +238,24 @@ TEST_F(CliTest, TrainingIsRefusedBeforeItBegins) {
   write("foreign/precious.txt", "keep me");
   expect_refused(args("output.model=" + path("foreign")), "may replace");
   EXPECT_TRUE(std::filesystem::exists(path("foreign/precious.txt")));
+}
+
+TEST_F(CliTest, DataIsAFileOrAPreparedDirectory) {
+  train_model();
+  ASSERT_EQ(mkfifo(path("pipe").c_str(), 0600), 0);
+  for (const std::string& place : {path("pipe"), path("model"), std::string("/dev/null")}) {
+    const std::string words = place + " is neither a regular file nor prepared data";
+    for (const char* key : {"data.train", "data.test", "data.validation"}) {
+      std::string setting = std::string(key) + "=" + place;
+      expect_refused(train_arguments({setting}), std::string(key) + ": " + words);
+    }
+    expect_refused({"prepare", place, "--out", path("prepared")}, "DATA: " + words);
+    expect_refused({"evaluate", path("model"), "--data", place}, "--data: " + words);
+    expect_refused({"recommend", path("model"), "--history", place}, "--history: " + words);
+    if (place != path("model")) expect_refused({"inspect", place}, "PATH: " + words);
+  }
+  expect_refused({"inspect", path("ratings.txt/model")}, "PATH: there is no ");
+  expect_refused({"similar", path("ratings.txt"), "--items", "1"}, "MODEL: ");
 }
 
 TEST_F(CliTest, AlphaCountsClicksWithoutValuesOnce) {
