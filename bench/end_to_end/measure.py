@@ -3,6 +3,7 @@
 A bare time says little on a shared machine. Two programs are run A B A B ..., each round gives one ratio, and the median
 of the ratios is the result.
 """
+import json
 import os
 import pathlib
 import platform
@@ -48,6 +49,19 @@ def machine():
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {"processor": model, "processors": len(os.sched_getaffinity(0)), "memory_bytes": memory,
             "system": f"{platform.system()} {platform.release()}", "load_before": os.getloadavg()[0]}
+
+
+def require_output(path):
+    """Raises OSError unless a result can be written to `path`: before hours are spent on it."""
+    with open(path, "a", encoding="utf-8"):
+        pass
+
+
+def write_result(path, result):
+    """Writes a result whole, under its own name only when it is complete."""
+    staged = path.with_name(path.name + ".tmp")
+    staged.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    staged.replace(path)
 
 
 def commit(root):

@@ -15,6 +15,12 @@ class BenchError(Exception):
     """A program failed, or said something that cannot be read."""
 
 
+def require_program(path):
+    """Raises BenchError unless `path` is a program."""
+    if not os.access(path, os.X_OK) or pathlib.Path(path).is_dir():
+        raise BenchError(f"{path} is not a program")
+
+
 @dataclasses.dataclass
 class Finished:
     """What a process did. Seconds run from before its start to after its end; bytes are its largest resident set."""

@@ -1,5 +1,5 @@
 // Alternating least squares: solves runs of rows exactly (Cholesky of the row's normal equations) or by warm-started
-// conjugate gradient on the entries themselves. The formulas are those of model/objective.hpp and DESIGN section 3.
+// conjugate gradient on the entries themselves. The formulas are those of model/objective.hpp.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "als.cpp"  // NOLINT: Highway compiles this file once for each instruction set
 #include <algorithm>
