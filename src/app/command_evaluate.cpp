@@ -32,7 +32,11 @@ void check_arguments(const EvaluateArguments& arguments) {
   }
   if (!arguments.exclude.empty()) require_data(arguments.exclude, "--exclude");
   if (!arguments.history.empty()) require_data(arguments.history, "--history");
-  if (!arguments.report.empty()) require_output_parent(arguments.report, "--report");
+  if (!arguments.report.empty()) require_file_target(arguments.report, "--report");
+  require_apart({"--report", arguments.report}, {{"MODEL", arguments.model},
+                                                 {"--data", arguments.data},
+                                                 {"--exclude", arguments.exclude},
+                                                 {"--history", arguments.history}});
 }
 
 bool rates_nothing(const std::vector<Metric>& metrics) {

@@ -21,6 +21,7 @@ void run_export(const ExportArguments& arguments, Console& console) {
   const ExportFormat format = export_format(arguments.format);
   require_model(arguments.model, "MODEL");
   require_output_parent(arguments.out, "--out");
+  require_apart({"--out", arguments.out}, {{"MODEL", arguments.model}});
   export_model(load_model(arguments.model), format, arguments.out);
   console.out << "exported to " << arguments.out << std::endl;
 }

@@ -18,6 +18,7 @@ void run_prepare(const PrepareArguments& arguments, Console& console) {
   }
   require_data(arguments.data.train, "DATA");
   require_output_parent(arguments.out, "--out");
+  require_apart({"--out", arguments.out}, {{"DATA", arguments.data.train}, {"--test", arguments.data.test}});
   if (Dataset::is_prepared(arguments.data.train)) {
     throw Error(ErrorCode::kBadInput, "is prepared already", arguments.data.train);
   }

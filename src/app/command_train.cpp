@@ -182,14 +182,22 @@ DataFacts data_facts(const LoadedData& data, double mean) {
           mean};
 }
 
-void check_paths(const Config& config) {
+/// `output.report` as an override, whatever characters the path has.
+std::string report_override(const std::string& path) {
+  const bool reads_as_toml = path.find_first_of("\"'[{ \t") == 0;
+  return "output.report=" + (reads_as_toml ? json_quote(path) : path);
+}
+
+void check_paths(const Config& config, const std::string& config_file) {
   require_model_target(config.output.model, "output.model");
-  if (!config.output.report.empty()) {
-    require_output_parent(config.output.report, "output.report");
-    if (std::filesystem::is_directory(config.output.report)) {
-      throw Error(ErrorCode::kBadInput, config.output.report + " is a directory", "output.report");
-    }
-  }
+  if (!config.output.report.empty()) require_file_target(config.output.report, "output.report");
+  std::vector<NamedPath> inputs = {{"CONFIG", config_file},
+                                   {"data.train", config.data.train},
+                                   {"data.test", config.data.test},
+                                   {"data.validation", config.data.validation_file}};
+  require_apart({"output.model", config.output.model}, inputs);
+  inputs.push_back({"model.warm_start", config.model.warm_start});  // which a model may replace
+  require_apart({"output.report", config.output.report}, inputs);
   if (!config.model.warm_start.empty()) require_model(config.model.warm_start, "model.warm_start");
 }
 
@@ -225,11 +233,12 @@ void print_summary(const Config& config, const TrainReport& report, Console& con
 
 void run_train(const TrainArguments& arguments, Console& console) {
   const StopSignals signals(console.err);
-  Config config = load_config(arguments.config, arguments.overrides);
-  if (!arguments.report.empty()) config.output.report = arguments.report;
+  std::vector<std::string> overrides = arguments.overrides;
+  if (!arguments.report.empty()) overrides.push_back(report_override(arguments.report));
+  const Config config = load_config(arguments.config, overrides);
   const std::string config_json = config_to_json(config);
   const TrainOptions options = make_options(config);
-  check_paths(config);
+  check_paths(config, arguments.config);
   Engine engine(config.compute, console.log);
 
   const Clock::time_point load_begin = Clock::now();

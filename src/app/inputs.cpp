@@ -160,6 +160,17 @@ void require_readable(const fs::path& path, const std::string& what) {
   }
 }
 
+/// Is this path that place, or below it? Links and other spellings are seen through.
+bool lies_in(const fs::path& path, const fs::path& place) {
+  std::error_code ignored;
+  fs::path step = fs::absolute(path).lexically_normal();
+  while (!fs::equivalent(step, place, ignored)) {
+    if (step == step.parent_path()) return false;
+    step = step.parent_path();
+  }
+  return true;
+}
+
 }  // namespace
 
 ReadingRules reading_rules(const std::string& objective, const std::string& values, bool has_alpha) {
@@ -266,12 +277,31 @@ void require_output_parent(const fs::path& path, const std::string& what) {
   }
 }
 
+void require_file_target(const fs::path& path, const std::string& what) {
+  require_output_parent(path, what);
+  std::error_code ignored;
+  if (fs::is_directory(path, ignored)) {
+    throw Error(ErrorCode::kBadInput, fmt::format("{} is a directory", path.string()), what);
+  }
+}
+
 void require_model_target(const fs::path& path, const std::string& what) {
   require_output_parent(path, what);
   try {
     check_model_target(path);
   } catch (const Error& error) {
     throw Error(ErrorCode::kBadInput, path.string() + " " + error.message(), what);
+  }
+}
+
+void require_apart(const NamedPath& output, const std::vector<NamedPath>& inputs) {
+  if (output.path.empty()) return;
+  for (const NamedPath& input : inputs) {
+    if (input.path.empty() || (!lies_in(output.path, input.path) && !lies_in(input.path, output.path))) continue;
+    throw Error(ErrorCode::kBadInput,
+                fmt::format("writing {} would overwrite what {} reads, {}", output.path.string(), input.what,
+                            input.path.string()),
+                output.what);
   }
 }
 

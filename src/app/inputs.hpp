@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "concerto/base/thread_pool.hpp"
 #include "concerto/config/config.hpp"
@@ -66,7 +67,19 @@ void require_model(const std::filesystem::path& path, const std::string& what);
 /// Error{kBadInput} when an output could not be put there for want of a writable parent directory.
 void require_output_parent(const std::filesystem::path& path, const std::string& what);
 
+/// The same for a file, and that no directory stands there.
+void require_file_target(const std::filesystem::path& path, const std::string& what);
+
 /// The same for a model directory, and that nothing foreign stands there.
 void require_model_target(const std::filesystem::path& path, const std::string& what);
+
+/// A path and the argument that gives it; an empty path: not given.
+struct NamedPath {
+  std::string what;
+  std::filesystem::path path;
+};
+
+/// Error{kBadInput} when writing `output` would overwrite an input, or a directory that holds one, or within one.
+void require_apart(const NamedPath& output, const std::vector<NamedPath>& inputs);
 
 }  // namespace concerto

@@ -173,8 +173,8 @@ class PipelineTest(ProgramTest):
         self.assertEqual(report["final"]["metrics"], report["epochs"][report["final"]["kept_epoch"] - 1]["metrics"])
         self.train()
         first = json.loads((self.scratch / "report.json").read_text())["epochs"]
-        self.train(*settings(model={"warm_start": "model"}, output={"model": "warm"}))
-        warm = json.loads((self.scratch / "report.json").read_text())["epochs"]
+        self.train(*settings(model={"warm_start": "model"}, output={"model": "warm"}), "--report", "'warm' start.json")
+        warm = json.loads((self.scratch / "'warm' start.json").read_text())["epochs"]
         self.assertLessEqual(warm[0]["loss"], first[-1]["loss"] * (1 + 1e-6))
 
 

@@ -242,8 +242,9 @@ TEST_F(CliTest, TrainingIsRefusedBeforeItBegins) {
 
 TEST_F(CliTest, DataIsAFileOrAPreparedDirectory) {
   train_model();
+  std::filesystem::create_directory(path("folder"));
   ASSERT_EQ(mkfifo(path("pipe").c_str(), 0600), 0);
-  for (const std::string& place : {path("pipe"), path("model"), std::string("/dev/null")}) {
+  for (const std::string& place : {path("pipe"), path("folder"), std::string("/dev/null")}) {
     const std::string words = place + " is neither a regular file nor prepared data";
     for (const char* key : {"data.train", "data.test", "data.validation"}) {
       std::string setting = std::string(key) + "=" + place;
@@ -252,10 +253,40 @@ TEST_F(CliTest, DataIsAFileOrAPreparedDirectory) {
     expect_refused({"prepare", place, "--out", path("prepared")}, "DATA: " + words);
     expect_refused({"evaluate", path("model"), "--data", place}, "--data: " + words);
     expect_refused({"recommend", path("model"), "--history", place}, "--history: " + words);
-    if (place != path("model")) expect_refused({"inspect", place}, "PATH: " + words);
+    if (place != path("folder")) expect_refused({"inspect", place}, "PATH: " + words);
   }
   expect_refused({"inspect", path("ratings.txt/model")}, "PATH: there is no ");
   expect_refused({"similar", path("ratings.txt"), "--items", "1"}, "MODEL: ");
+}
+
+TEST_F(CliTest, NoInputIsOverwritten) {
+  train_model();
+  ASSERT_EQ(run({"prepare", path("ratings.txt"), "--out", path("prepared")}).status, 0);
+  std::filesystem::create_symlink(path("ratings.txt"), path("link.txt"));
+  const auto arguments = train_arguments({"data.train=" + path("prepared"), "data.test=" + path("ratings.txt")});
+  const auto with = [](std::vector<std::string> words, const std::string& option, const std::string& value) {
+    words.push_back(option);
+    words.push_back(value);
+    return words;
+  };
+  const auto refused = [&](const std::vector<std::string>& words, const std::string& place, const std::string& input) {
+    expect_refused(words, place + ": writing ");
+    expect_refused(words, "would overwrite what " + input + " reads");
+  };
+  refused(with(arguments, "--report", path("run.toml")), "output.report", "CONFIG");
+  refused(with(arguments, "--report", path("link.txt")), "output.report", "data.test");
+  refused(with(arguments, "--report", path("prepared/report.json")), "output.report", "data.train");
+  refused(with(arguments, "--set", "output.model=" + path("prepared/model")), "output.model", "data.train");
+  expect_refused(with(arguments, "--report", path("model/report.json")), "lies in output.model");
+  expect_refused(with(arguments, "--report", path("prepared")), "is a directory");
+  const std::vector<std::string> evaluate = {"evaluate", path("model"), "--data", path("ratings.txt")};
+  refused(with(evaluate, "--report", path("./model/../link.txt")), "--report", "--data");
+  refused(with(evaluate, "--report", path("model/manifest.json")), "--report", "MODEL");
+  expect_refused(with(evaluate, "--report", path("prepared")), "--report: ");
+  refused({"export", path("model"), "--format", "npy", "--out", path("model")}, "--out", "MODEL");
+  write("prepared/more.txt", "1 1 1\n");
+  refused({"prepare", path("prepared/more.txt"), "--out", path("prepared")}, "--out", "DATA");
+  refused({"prepare", path("ratings.txt"), "--out", path("ratings.txt")}, "--out", "DATA");
 }
 
 TEST_F(CliTest, AlphaCountsClicksWithoutValuesOnce) {
