@@ -252,10 +252,6 @@ void run_train(const TrainArguments& arguments, Console& console) {
 
   const HeldOut* test = data.test ? &*data.test : nullptr;
   const HeldOut* validation = data.validation ? &*data.validation : nullptr;
-  if (test != nullptr) {
-    report.popularity = evaluate_popularity(*test, data.train.by_user(), data.train.by_item(),
-                                            data.train.items().rank_order(), options.metrics);
-  }
   TrainResult result;
   {
     Progress progress(console, options.epochs, data.train.entries());
@@ -267,6 +263,10 @@ void run_train(const TrainArguments& arguments, Console& console) {
   const Model model = make_model(result, options, data.train, config_json);
   save_model(model, config.output.model);
 
+  if (test != nullptr) {
+    report.popularity = evaluate_popularity(*test, data.train.by_user(), data.train.by_item(),
+                                            data.train.items().rank_order(), options.metrics);
+  }
   report.config_json = config_json;
   report.machine = machine_facts(engine);
   report.data = data_facts(data, mean);

@@ -56,7 +56,4 @@ class RankingSums {
 void append_values(const std::vector<Metric>& metrics, const std::vector<double>& ranking, double rmse, double mae,
                    MetricValues& out);
 
-/// Error{kBadInput} when a metric has nothing to measure on: no entries, or no user that can be ranked.
-void require_measurable(const HeldOut& held_out, const std::vector<Metric>& metrics);
-
 }  // namespace concerto

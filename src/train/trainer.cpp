@@ -168,6 +168,11 @@ Run::Run(Backend& backend, const Dataset& data, const HeldOut* test, const HeldO
   } else if (!options.metrics.empty()) {
     stop_metrics_ = {options.metrics.front()};
   }
+  if (test != nullptr) require_measurable(*test, options.metrics, "data.test");
+  if (validation != nullptr) {
+    require_measurable(*validation, options.metrics, "data.validation");
+    if (stops_early()) require_measurable(*validation, stop_metrics_, "data.validation");
+  }
 
   state_.by_user = backend.load_ratings(by_user);
   state_.by_item = backend.load_ratings(by_item);

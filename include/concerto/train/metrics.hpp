@@ -58,6 +58,11 @@ struct Scorer {
       {};  ///< each item's place in the order of ids, which breaks ties; empty: its row
 };
 
+/// Error{kBadInput} when a metric has nothing to measure on: no entries, or no user that can be ranked. `where` names
+/// the part, for what measures to say so before work.
+void require_measurable(const HeldOut& held_out, const std::vector<Metric>& metrics,
+                        const std::string& where = "held-out data");
+
 /// Measures on `held_out`; `train_by_user` is masked in rankings. Users are ranked in batches: memory O(batch * K).
 [[nodiscard]] MetricValues evaluate(const Scorer& scorer, const HeldOut& held_out, const CompressedRows& train_by_user,
                                     const std::vector<Metric>& metrics);

@@ -74,7 +74,8 @@ struct WarmStart {
 
 /// Trains from initial values or a warm start. A stop request ends training at the next step; the result is then the
 /// last complete epoch (Error{kCancelled} if there is none). With early stopping the result is the best epoch. Throws
-/// Error on divergence (a factor or the loss is not finite), naming the epoch and what to change.
+/// Error on divergence (a factor or the loss is not finite), naming the epoch and what to change; Error{kBadInput}
+/// before the first epoch where a part has nothing to measure on.
 [[nodiscard]] TrainResult train(Backend& backend, const Dataset& data, const HeldOut* test, const HeldOut* validation,
                                 const TrainOptions& options, const std::optional<WarmStart>& warm_start,
                                 const TrainObserver& observer, const std::stop_token& stop);

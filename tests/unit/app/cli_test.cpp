@@ -289,6 +289,23 @@ TEST_F(CliTest, NoInputIsOverwritten) {
   refused({"prepare", path("ratings.txt"), "--out", path("ratings.txt")}, "--out", "DATA");
 }
 
+TEST_F(CliTest, APartThatCannotBeMeasuredIsNamedBeforeTraining) {
+  train_model();
+  write("strangers.txt", "77 1 3\n78 2 4\n");
+  const std::string strangers = path("strangers.txt");
+  for (const std::string key : {"data.test", "data.validation"}) {
+    const auto arguments = train_arguments({key + "=" + strangers, "evaluate.metrics=rmse,recall@5"});
+    expect_refused(arguments, key + ": no held-out user is known");
+    EXPECT_THAT(run(arguments).err, testing::Not(HasSubstr("epoch 1")));
+  }
+  expect_refused(train_arguments({"data.validation=" + strangers, "evaluate.metrics=rmse", "solver.stop_after=1",
+                                  "solver.stop_metric=ndcg@5"}),
+                 "data.validation: no held-out user is known");
+  expect_refused(
+      {"evaluate", path("model"), "--data", strangers, "--exclude", path("ratings.txt"), "--metrics", "recall@5"},
+      "--data " + strangers + ": no held-out user is known");
+}
+
 TEST_F(CliTest, AlphaCountsClicksWithoutValuesOnce) {
   std::string ones;
   std::string clicks;
