@@ -118,11 +118,16 @@ void run_evaluate(const EvaluateArguments& arguments, Console& console) {
   }
   report.model = arguments.model;
   report.data = arguments.data;
+  report.exclude = arguments.exclude;
+  report.history = arguments.history;
+  report.format = arguments.format;
+  report.min_value = rules.building.min_value;
+  report.clip = arguments.clip;
   report.test_entries = held_out.entries();
   report.total_seconds = seconds_since_process_start();
-  if (!arguments.report.empty()) write_file(arguments.report, to_json(report));
   print_metrics(console.out, report.values, report.popularity ? &*report.popularity : nullptr);
   console.out << std::flush;
+  if (!arguments.report.empty()) write_file(arguments.report, to_json(report));
 }
 
 }  // namespace concerto

@@ -12,6 +12,9 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+/// Paths and ids may hold any bytes; a report is UTF-8.
+constexpr auto kReplaceInvalid = Json::error_handler_t::replace;
+
 Json pairs_json(const std::vector<std::pair<std::string, double>>& values) {
   Json json = Json::object();
   for (const auto& [name, value] : values) json[name] = value;
@@ -76,7 +79,7 @@ Json final_json(const TrainReport& report) {
 }
 
 std::string text_of(const Json& json) {
-  return json.dump(2) + "\n";
+  return json.dump(2, ' ', false, kReplaceInvalid) + "\n";
 }
 
 void collect_leaves(const Json& json, const std::string& name, std::vector<std::pair<std::string, std::string>>& out) {
@@ -126,6 +129,11 @@ std::string to_json(const EvaluateReport& report) {
   json["command"] = "evaluate";
   json["model"] = report.model;
   json["data"] = {{"file", report.data}, {"test_entries", report.test_entries}};
+  json["options"] = {{"exclude", report.exclude},
+                     {"history", report.history},
+                     {"format", report.format},
+                     {"min_value", report.min_value ? Json(*report.min_value) : Json(nullptr)},
+                     {"clip", report.clip}};
   json["final"] = {{"metrics", pairs_json(report.values.values)},
                    {"popularity", report.popularity ? pairs_json(report.popularity->values) : Json::object()},
                    {"evaluated", counts_json(report.values)},
@@ -139,7 +147,7 @@ std::string metrics_to_json(const MetricValues& values) {
 }
 
 std::string json_quote(const std::string& text) {
-  return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
+  return Json(text).dump(-1, ' ', false, kReplaceInvalid);
 }
 
 std::optional<double> json_number(const std::string& text, const std::string& pointer) {

@@ -58,6 +58,11 @@ struct TrainReport {
 struct EvaluateReport {
   std::string model;
   std::string data;
+  std::string exclude;  ///< empty where not given
+  std::string history;
+  std::string format;
+  std::optional<double> min_value;  ///< in force: given, or that of training
+  std::string clip;
   std::uint64_t test_entries = 0;
   MetricValues values;
   std::optional<MetricValues> popularity;

@@ -4,6 +4,9 @@
 #include <gmock/gmock.h>
 #include <sys/stat.h>
 
+#include "concerto/base/file.hpp"
+
+#include "../src/app/report.hpp"
 #include "program.hpp"
 
 namespace concerto {
@@ -304,6 +307,24 @@ TEST_F(CliTest, APartThatCannotBeMeasuredIsNamedBeforeTraining) {
   expect_refused(
       {"evaluate", path("model"), "--data", strangers, "--exclude", path("ratings.txt"), "--metrics", "recall@5"},
       "--data " + strangers + ": no held-out user is known");
+}
+
+TEST_F(CliTest, TheReportOfAnEvaluationRecordsItsOptions) {
+  write_ratings("ratings.txt");
+  ASSERT_EQ(run(train_arguments({"data.min_value=2"})).status, 0);
+  const std::string data = write_ratings("bad\xff.txt");
+  const std::string report = path("e.json");
+  const Finished evaluated = run({"evaluate", path("model"), "--data", data, "--report", report, "--clip", "range",
+                                  "--exclude", path("ratings.txt"), "--format", "text"});
+  ASSERT_EQ(evaluated.status, 0) << evaluated.err;
+  std::map<std::string, std::string> values;
+  for (const auto& [name, value] : json_leaves(read_file(report), report)) values[name] = value;
+  EXPECT_EQ(values["data.file"], path("bad\xEF\xBF\xBD.txt"));
+  EXPECT_EQ(values["options.exclude"], path("ratings.txt"));
+  EXPECT_EQ(values["options.history"], "");
+  EXPECT_EQ(values["options.format"], "text");
+  EXPECT_EQ(values["options.min_value"], "2.0");
+  EXPECT_EQ(values["options.clip"], "range");
 }
 
 TEST_F(CliTest, AlphaCountsClicksWithoutValuesOnce) {
