@@ -202,7 +202,9 @@ int parse_and_run(const std::vector<std::string>& words, std::ostream& out, std:
 
 int run_program(const std::vector<std::string>& arguments, std::ostream& out, std::ostream& err) {
   try {
-    return parse_and_run(arguments, out, err);
+    const int status = parse_and_run(arguments, out, err);
+    if (!out.flush()) throw Error(ErrorCode::kIo, "cannot be written; the output is not whole", "standard output");
+    return status;
   } catch (const Error& error) {
     err << "concerto: error: " << one_line(error.what()) << std::endl;
     return exit_status(error.code());

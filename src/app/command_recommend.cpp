@@ -66,7 +66,6 @@ void write_recommendations(const Model& model, const Queries& queries, std::uint
     }
   }
   out << std::flush;
-  if (!out) throw Error(ErrorCode::kIo, "cannot write all recommendations", "standard output");
 }
 
 /// Every row, in ascending order of ids as far as the map gives it.

@@ -262,6 +262,7 @@ void run_train(const TrainArguments& arguments, Console& console) {
   const double mean = result.mean;
   const Model model = make_model(result, options, data.train, config_json);
   save_model(model, config.output.model);
+  console.log.info("the model is written to " + config.output.model);
 
   if (test != nullptr) {
     report.popularity = evaluate_popularity(*test, data.train.by_user(), data.train.by_item(),

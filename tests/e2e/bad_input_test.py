@@ -104,6 +104,20 @@ class BadInputTest(ProgramTest):
         self.refuse(["train", "run.toml"], ["output.model"])
         self.refuse(["prepare", "ratings.txt", "--out", "model"], ["model"])
 
+    def test_a_full_output_is_an_error(self):
+        self.run_well("train", "run.toml")
+        commands = (["similar", "model", "--items", "1"], ["recommend", "model", "--users", "all"], ["inspect", "model"],
+                    ["evaluate", "model", "--data", "ratings.txt"], ["prepare", "ratings.txt", "--out", "prepared"],
+                    ["export", "model", "--format", "npy", "--out", "exported"], ["--help"], ["train", "run.toml"],
+                    ["synth", "--users", 9, "--items", 9, "--entries", 20, "--out", "generated"])
+        for command in commands:
+            with self.subTest(command[0]), open("/dev/full", "w") as full:
+                finished = self.call(*command, out=full)
+                self.assertEqual(finished.returncode, 1, finished.stderr)
+                self.assertIn("concerto: error: standard output: ", finished.stderr)
+                if command[0] == "train":
+                    self.assertIn("the model is written to model", finished.stderr)
+
     def test_models(self):
         self.run_well("train", "run.toml")
         commands = (["inspect", "model"], ["recommend", "model", "--users", "1"], ["similar", "model", "--items", "1"],

@@ -19,9 +19,9 @@ class ProgramTest(unittest.TestCase):
         self.addCleanup(scratch.cleanup)
         self.scratch = pathlib.Path(scratch.name)
 
-    def call(self, *arguments):
-        return subprocess.run([PROGRAM, *map(str, arguments)], cwd=self.scratch, text=True, capture_output=True,
-                              timeout=SECONDS, stdin=subprocess.DEVNULL)
+    def call(self, *arguments, out=subprocess.PIPE):
+        return subprocess.run([PROGRAM, *map(str, arguments)], cwd=self.scratch, text=True, stdout=out,
+                              stderr=subprocess.PIPE, timeout=SECONDS, stdin=subprocess.DEVNULL)
 
     def run_well(self, *arguments):
         """Standard output of a call that must succeed."""
