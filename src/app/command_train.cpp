@@ -232,7 +232,7 @@ void print_summary(const Config& config, const TrainReport& report, Console& con
 }  // namespace
 
 void run_train(const TrainArguments& arguments, Console& console) {
-  const StopSignals signals(console.err);
+  StopSignals signals(console.err);
   std::vector<std::string> overrides = arguments.overrides;
   if (!arguments.report.empty()) overrides.push_back(report_override(arguments.report));
   const Config config = load_config(arguments.config, overrides);
@@ -244,7 +244,7 @@ void run_train(const TrainArguments& arguments, Console& console) {
   const Clock::time_point load_begin = Clock::now();
   const ReadingRules rules = reading_rules(config.model.objective, config.model.values, config.model.alpha.has_value());
   const LoadedData data =
-      load_data(config.data, rules, {config.compute.memory_limit_bytes}, engine.pool(), console.log);
+      load_data(config.data, rules, {config.compute.memory_limit_bytes}, engine.pool(), console.log, signals.token());
   TrainReport report;
   report.load_seconds = std::chrono::duration<double>(Clock::now() - load_begin).count();
   require_training_memory(config, options, data.train, engine.pool().size());
@@ -255,9 +255,14 @@ void run_train(const TrainArguments& arguments, Console& console) {
   TrainResult result;
   {
     Progress progress(console, options.epochs, data.train.entries());
-    result = train(engine.backend(), data.train, test, validation, options,
-                   warm ? std::optional<WarmStart>({&warm->users, &warm->items}) : std::nullopt, progress.observer(),
-                   signals.token());
+    TrainObserver observer = progress.observer();
+    observer.on_epoch = [&signals, show = observer.on_epoch](const EpochRecord& record) {
+      signals.leaves("the last complete epoch is kept");
+      show(record);
+    };
+    result =
+        train(engine.backend(), data.train, test, validation, options,
+              warm ? std::optional<WarmStart>({&warm->users, &warm->items}) : std::nullopt, observer, signals.token());
   }
   const double mean = result.mean;
   const Model model = make_model(result, options, data.train, config_json);

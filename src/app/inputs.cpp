@@ -137,13 +137,19 @@ std::optional<SplitOptions> validation_split(const DataConfig& data) {
   return SplitOptions{data.validation_share, parse_split_by(manner.by), manner.seed};
 }
 
-LoadedData read_and_build(const DataConfig& data, const ReadingRules& rules, ThreadPool& pool) {
+void end_if_stopped(const std::stop_token& stop) {
+  if (stop.stop_requested()) throw Error(ErrorCode::kCancelled, "stopped while data was loaded; nothing is kept");
+}
+
+LoadedData read_and_build(const DataConfig& data, const ReadingRules& rules, ThreadPool& pool,
+                          const std::stop_token& stop) {
   ReadOptions reading = read_options(data, rules);
   const auto test = test_split(data);
   const auto validation = validation_split(data);
   const bool by_time = (test && test->by == SplitBy::kLast) || (validation && validation->by == SplitBy::kLast);
   reading.keep_times = by_time;
   RawRatings raw = read_ratings(data.train, reading, pool);
+  end_if_stopped(stop);
   const DatasetOptions options = dataset_options(data, rules);
   BuiltDataset built = build_dataset(std::move(raw), options, test, validation, pool);
   const MergeFacts merging{options.duplicates, built.counts.merged_duplicates};
@@ -190,7 +196,7 @@ FileFormat parse_format(const std::string& name) {
 }
 
 LoadedData load_data(const DataConfig& data, const ReadingRules& rules, const MemoryBudget& budget, ThreadPool& pool,
-                     Log& log) {
+                     Log& log, const std::stop_token& stop) {
   require_data(data.train, "data.train");
   if (!data.test.empty()) require_data(data.test, "data.test");
   if (!data.validation_file.empty()) require_data(data.validation_file, "data.validation");
@@ -199,13 +205,15 @@ LoadedData load_data(const DataConfig& data, const ReadingRules& rules, const Me
 
   log.info("reading " + data.train);
   LoadedData loaded =
-      Dataset::is_prepared(data.train) ? map_prepared(data, rules, pool) : read_and_build(data, rules, pool);
+      Dataset::is_prepared(data.train) ? map_prepared(data, rules, pool) : read_and_build(data, rules, pool, stop);
+  end_if_stopped(stop);
   const auto read_part = [&](const std::string& file) {
     return load_into_rows(file, loaded.train.users(), loaded.train.items(),
                           {read_options(data, rules), dataset_options(data, rules)}, PreparedPart::kTest, pool);
   };
   if (!data.test.empty()) loaded.test = read_part(data.test);
   if (!data.validation_file.empty()) loaded.validation = read_part(data.validation_file);
+  end_if_stopped(stop);
   log.info(fmt::format("{} users, {} items, {} training entries{}{}", loaded.train.users().size(),
                        loaded.train.items().size(), loaded.train.entries(),
                        loaded.test ? fmt::format(", {} test entries", loaded.test->entries()) : "",

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -37,9 +38,10 @@ struct LoadedData {
   bool was_prepared = false;
 };
 
-/// Reads data.train and the held-out parts that `data` names. Predicts memory first.
+/// Reads data.train and the held-out parts that `data` names. Predicts memory first. Error{kCancelled} where a stop
+/// was requested by the time something is read or built.
 [[nodiscard]] LoadedData load_data(const DataConfig& data, const ReadingRules& rules, const MemoryBudget& budget,
-                                   ThreadPool& pool, Log& log);
+                                   ThreadPool& pool, Log& log, const std::stop_token& stop = {});
 
 /// How a file beside the training data is read and built.
 struct FileRules {

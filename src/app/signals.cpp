@@ -72,7 +72,7 @@ void StopSignals::watch() {
     signalfd_siginfo info{};
     if (read(signal_descriptor_, &info, sizeof info) != sizeof info) continue;
     if (!source_.request_stop()) _exit(kInterrupted);
-    err_ << "\nconcerto: stopping; the last complete epoch is kept (again to end at once)" << std::endl;
+    err_ << "\nconcerto: stopping; " << left_.load() << " (again to end at once)" << std::endl;
   }
 }
 

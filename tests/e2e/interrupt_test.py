@@ -44,7 +44,7 @@ class InterruptTest(ProgramTest):
             process.send_signal(number)
             out, err = process.communicate(timeout=120)
             self.assertEqual(process.returncode, 0, err)
-            self.assertIn("stopping", err)
+            self.assertIn("stopping; the last complete epoch is kept", err)
             self.assertIn("stopped on request", out)
             report = json.loads((self.scratch / "report.json").read_text())
             kept = report["final"]["kept_epoch"]
@@ -73,6 +73,17 @@ class InterruptTest(ProgramTest):
             process.kill()
             process.wait()
             self.assertIn("rank                32", self.run_well("inspect", "model"))
+
+    def test_stopped_while_loading_nothing_is_kept(self):
+        process = self.start("train", "run.toml", *settings(model={"rank": 1024}))
+        for line in process.stderr:
+            if "reading data/train.txt" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=240)
+        self.assertEqual(process.returncode, 130, err)
+        self.assertIn("stopping; nothing is kept", err)
+        self.assertEqual([name for name in self.names() if not name.startswith("data")], ["run.toml"])
 
     def test_stopped_before_the_first_epoch_nothing_is_kept(self):
         process = self.start("train", "run.toml", *settings(model={"rank": 1024}))
