@@ -4,10 +4,14 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <ctime>
+#include <random>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -81,6 +85,23 @@ fs::path staging_of(const fs::path& target) {
   if (fs::is_directory(status)) throw Error(ErrorCode::kBadInput, "is a directory, not a file", target.string());
   if (fs::exists(status) && !fs::is_regular_file(status)) return {};
   return sibling(target, "tmp");
+}
+
+/// Removes staging directories that nobody holds locked any more. Young ones stay: theirs may be about to be locked.
+void remove_abandoned(const fs::path& parent, const std::string& prefix) {
+  constexpr std::time_t kYoungSeconds = 60;
+  std::error_code error;
+  std::vector<fs::path> found;
+  for (const fs::directory_entry& entry : fs::directory_iterator(parent, error)) {
+    if (entry.path().filename().string().starts_with(prefix)) found.push_back(entry.path());
+  }
+  for (const fs::path& path : found) {
+    struct stat status {};
+    const Descriptor directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    if (directory.get() < 0 || ::fstat(directory.get(), &status) != 0) continue;
+    if (status.st_mtime > std::time(nullptr) - kYoungSeconds) continue;
+    if (::flock(directory.get(), LOCK_EX | LOCK_NB) == 0) fs::remove_all(path, error);
+  }
 }
 
 /// Puts `from` in the place of the directory `to`, which then bears the name `from`.
@@ -214,16 +235,21 @@ void StagedFile::commit() {
 }
 
 StagedDirectory::StagedDirectory(fs::path target, std::span<const std::string_view> names)
-    : target_(real_target(target)), staging_(sibling(target_, "tmp")) {
+    : target_(real_target(target)) {
   require_replaceable(target_, names);
-  std::error_code error;
-  fs::remove_all(staging_, error);
-  if (!fs::create_directory(staging_, error)) {
-    throw Error(ErrorCode::kIo, "cannot create directory: " + error.message(), staging_.string());
-  }
+  const std::string prefix = "." + target_.filename().string() + ".tmp-";
+  remove_abandoned(parent_of(target_), prefix);
+  std::random_device draw;
+  do {
+    staging_ = parent_of(target_) / (prefix + std::to_string(draw()));
+  } while (::mkdir(staging_.c_str(), 0777) != 0 && errno == EEXIST);
+  lock_ = ::open(staging_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (lock_ < 0) throw io_error("create", staging_.string());
+  (void)::flock(lock_, LOCK_EX | LOCK_NB);  // without locks, what is left behind stays
 }
 
 StagedDirectory::~StagedDirectory() {
+  ::close(lock_);
   if (committed_) return;
   std::error_code ignored;
   fs::remove_all(staging_, ignored);

@@ -78,7 +78,8 @@ void require_replaceable(const std::filesystem::path& target, std::span<const st
 /// A directory that appears under its name whole, or not at all: files are written into `path()`, a temporary sibling;
 /// `commit` fsyncs it, puts it in place of `target` (an existing directory there is replaced in one rename exchange, or
 /// in two renames where the file system has no exchange) and fsyncs the parent. The destructor removes what was not
-/// committed; a commit that fails leaves it and says where. A link is followed.
+/// committed; a commit that fails leaves it and says where. What a process that was killed has left beside the same
+/// target is removed when the next one begins. A link is followed.
 class StagedDirectory {
  public:
   /// An existing `target` must be replaceable, as above.
@@ -92,6 +93,7 @@ class StagedDirectory {
  private:
   std::filesystem::path target_;
   std::filesystem::path staging_;
+  int lock_ = -1;  ///< the staging directory, locked as long as this process works in it
   bool committed_ = false;
 };
 

@@ -2,6 +2,7 @@
 #include "concerto/base/file.hpp"
 
 #include <array>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 
@@ -89,6 +90,22 @@ TEST_F(FileTest, AStagedDirectoryRefusesToReplaceAForeignOne) {
   fs::remove(directory_ / "home" / "data");
   EXPECT_NO_THROW(StagedDirectory(directory_ / "home", kNames));
   EXPECT_EQ(entries(), 1U);
+}
+
+TEST_F(FileTest, WhatAKilledProcessLeftIsRemovedByTheNext) {
+  const fs::path target = directory_ / "model";
+  const fs::path abandoned = directory_ / ".model.tmp-abc123";
+  const auto an_hour_ago = fs::file_time_type::clock::now() - std::chrono::hours(1);
+  fs::create_directory(abandoned);
+  write_file(abandoned / "manifest", "half");
+  fs::create_directory(directory_ / ".model.tmp-young1");
+  StagedDirectory working(target, kNames);
+  for (const fs::path& path : {abandoned, working.path()}) fs::last_write_time(path, an_hour_ago);
+  StagedDirectory next(target, kNames);
+  EXPECT_FALSE(fs::exists(abandoned));
+  EXPECT_TRUE(fs::exists(directory_ / ".model.tmp-young1"));
+  EXPECT_TRUE(fs::exists(working.path())) << "somebody works in it";
+  EXPECT_EQ(fs::status(next.path()).permissions() & fs::perms::owner_all, fs::perms::owner_all);
 }
 
 TEST_F(FileTest, LinksAreFollowedAndKept) {
