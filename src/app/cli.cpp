@@ -2,6 +2,10 @@
 #include "cli.hpp"
 
 #include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <cstdlib>
+#include <limits>
 #include <new>
 
 #include <CLI/CLI.hpp>
@@ -9,6 +13,7 @@
 #include <unistd.h>
 
 #include "concerto/base/error.hpp"
+#include "concerto/base/ids.hpp"
 
 #include "commands.hpp"
 #include "log.hpp"
@@ -29,8 +34,43 @@ struct AllArguments {
 
 constexpr const char* kFormats = "auto, text, adjacency, matrix_market, libmf or npz";
 
+constexpr std::uint64_t kMost32 = std::numeric_limits<std::uint32_t>::max();
+constexpr std::uint64_t kMost64 = std::numeric_limits<std::uint64_t>::max();
+
+/// Digits alone: CLI11 wraps a negative number around and prints limits of types.
+CLI::Validator whole(std::uint64_t lowest, std::uint64_t highest) {
+  const auto problem = [lowest, highest](const std::string& text) -> std::string {
+    std::uint64_t number = 0;
+    const char* const end = text.data() + text.size();
+    const auto [stop, error] = std::from_chars(text.data(), end, number);
+    if (error == std::errc{} && stop == end && number >= lowest && number <= highest) return {};
+    return fmt::format("must be a whole number from {} to {}, not {}", lowest, highest, text);
+  };
+  return {problem, ""};
+}
+
+/// A number for which `holds` is true; `limits` says the same in words.
+CLI::Validator real(bool (*holds)(double), const char* limits) {
+  const auto problem = [holds, limits](const std::string& text) -> std::string {
+    char* end = nullptr;
+    const double number = std::strtod(text.c_str(), &end);
+    if (!text.empty() && *end == '\0' && std::isfinite(number) && holds(number)) return {};
+    return fmt::format("must be a number{}, not {}", limits, text);
+  };
+  return {problem, ""};
+}
+
+CLI::Validator any_number() {
+  return real([](double) { return true; }, "");
+}
+
+CLI::Validator spread() {
+  return real([](double number) { return number >= 0.0; }, " of at least 0");
+}
+
 void add_threads(CLI::App& command, ComputeConfig& compute) {
-  command.add_option("--threads", compute.threads, "threads; 0: every processor this process may use");
+  command.add_option("--threads", compute.threads, "threads; 0: every processor this process may use")
+      ->check(whole(0, kMost32));
 }
 
 void add_backend(CLI::App& command, ComputeConfig& compute) {
@@ -56,8 +96,9 @@ void add_evaluate(CLI::App& program, EvaluateArguments& arguments) {
   command.add_option("--history", arguments.history, "users unseen by the model are folded in from this file");
   command.add_option("--metrics", arguments.metrics, "such as rmse,mae,recall@20,ndcg@20,coverage@100")->delimiter(',');
   command.add_option("--format", arguments.format, std::string("format of the files: ") + kFormats);
-  command.add_option("--min-value", arguments.min_value,
-                     "leave out entries below this value; by default as in training");
+  command
+      .add_option("--min-value", arguments.min_value, "leave out entries below this value; by default as in training")
+      ->check(any_number());
   command.add_option("--clip", arguments.clip, "none, or range: clamp predictions to the range of training values");
   command.add_option("--report", arguments.report, "write a JSON report to this file");
   add_backend(command, arguments.compute);
@@ -68,10 +109,12 @@ void add_recommend(CLI::App& program, RecommendArguments& arguments) {
   command.add_option("MODEL", arguments.model, "model directory")->required();
   command.add_option("--users", arguments.users, "ids of users, separated by commas; or all")->delimiter(',');
   command.add_option("--history", arguments.history, "recommend to the users of this file, from their entries there");
-  command.add_option("--top", arguments.top, "items for each user")->check(CLI::PositiveNumber)->capture_default_str();
+  command.add_option("--top", arguments.top, "items for each user")->check(whole(1, kMost32))->capture_default_str();
   command.add_option("--exclude", arguments.exclude, "entries whose items are not recommended again");
-  command.add_option("--min-value", arguments.min_value,
-                     "fold in history entries of at least this value; by default as in training");
+  command
+      .add_option("--min-value", arguments.min_value,
+                  "fold in history entries of at least this value; by default as in training")
+      ->check(any_number());
   command.add_option("--format", arguments.format, "tsv, or json: one object a line");
   command.add_option("--input-format", arguments.input_format, std::string("format of the files: ") + kFormats);
   add_backend(command, arguments.compute);
@@ -81,7 +124,7 @@ void add_similar(CLI::App& program, SimilarArguments& arguments) {
   CLI::App& command = *program.add_subcommand("similar", "Items with the most similar factors, as `item item cosine`");
   command.add_option("MODEL", arguments.model, "model directory")->required();
   command.add_option("--items", arguments.items, "ids of items, separated by commas")->required()->delimiter(',');
-  command.add_option("--top", arguments.top, "items for each item")->check(CLI::PositiveNumber)->capture_default_str();
+  command.add_option("--top", arguments.top, "items for each item")->check(whole(1, kMost32))->capture_default_str();
   command.add_option("--format", arguments.format, "tsv, or json: one object a line");
   add_backend(command, arguments.compute);
 }
@@ -106,11 +149,12 @@ void add_prepare(CLI::App& program, PrepareArguments& arguments) {
   command.add_option("--out", arguments.out, "directory to write")->required();
   command.add_option("--format", arguments.data.format, std::string("format of the data: ") + kFormats);
   command.add_option("--duplicates", arguments.data.duplicates, "sum, last, keep or error; sum if implicit, else last");
-  command.add_option("--min-value", arguments.data.min_value, "leave out entries below this value");
-  command.add_flag("--implicit", arguments.is_implicit, "for implicit feedback");
-  command.add_option("--values", arguments.values, "with --implicit: ignore, or weight");
-  command.add_option("--users", arguments.data.users, "declared number of users");
-  command.add_option("--items", arguments.data.items, "declared number of items");
+  command.add_option("--min-value", arguments.data.min_value, "leave out entries below this value")
+      ->check(any_number());
+  auto* implicit = command.add_flag("--implicit", arguments.is_implicit, "for implicit feedback");
+  command.add_option("--values", arguments.values, "ignore, or weight")->needs(implicit);
+  command.add_option("--users", arguments.data.users, "declared number of users")->check(whole(0, kMaxRows));
+  command.add_option("--items", arguments.data.items, "declared number of items")->check(whole(0, kMaxRows));
   command.add_option("--test", arguments.data.test, "file of held-out entries to keep along");
   const auto split = [&arguments]() -> SplitConfig& {
     if (!arguments.data.split) arguments.data.split.emplace();
@@ -118,7 +162,7 @@ void add_prepare(CLI::App& program, PrepareArguments& arguments) {
   };
   auto* share = command.add_option_function<double>(
       "--split", [split](double value) { split().test = value; }, "share to hold out, in (0, 1)");
-  share->check(CLI::Range(1e-9, 1.0 - 1e-9));
+  share->check(real([](double number) { return number > 0.0 && number < 1.0; }, " above 0 and below 1"));
   command
       .add_option_function<std::string>(
           "--split-by", [split](const std::string& by) { split().by = by; }, "random, user or last")
@@ -126,28 +170,33 @@ void add_prepare(CLI::App& program, PrepareArguments& arguments) {
   command
       .add_option_function<std::uint64_t>(
           "--split-seed", [split](std::uint64_t seed) { split().seed = seed; }, "seed of the split")
-      ->needs(share);
-  command.add_option("--memory-limit", arguments.compute.memory_limit_bytes, "bytes; 0: what the machine has");
+      ->needs(share)
+      ->check(whole(0, kMost64));
+  command.add_option("--memory-limit", arguments.compute.memory_limit_bytes, "bytes; 0: what the machine has")
+      ->check(whole(0, kMost64));
   add_threads(command, arguments.compute);
 }
 
 void add_synth(CLI::App& program, SynthArguments& arguments) {
   CLI::App& command = *program.add_subcommand("synth", "Generate data with a known true model");
   SynthOptions& options = arguments.options;
-  command.add_option("--users", options.users, "users")->capture_default_str();
-  command.add_option("--items", options.items, "items")->capture_default_str();
-  command.add_option("--entries", options.entries, "distinct pairs, held-out ones included")->capture_default_str();
-  command.add_option("--rank", options.rank, "rank of the true model")->capture_default_str();
+  const auto add = [&command](const char* name, auto& value, const char* help, const CLI::Validator& validator) {
+    command.add_option(name, value, help)->capture_default_str()->check(validator);
+  };
+  add("--users", options.users, "users", whole(1, kMaxRows - 1));
+  add("--items", options.items, "items", whole(1, kMaxRows - 1));
+  add("--entries", options.entries, "distinct pairs, held-out ones included", whole(1, kMost64));
+  add("--rank", options.rank, "rank of the true model", whole(1, 8192));
   command.add_option("--out", arguments.out, "directory to write")->required();
-  command.add_option("--zipf", options.zipf_exponent, "exponent of item popularity")->capture_default_str();
-  command.add_option("--activity", options.activity_sigma, "spread of the logarithm of user activity")
-      ->capture_default_str();
-  command.add_option("--mean", options.mean, "mean value")->capture_default_str();
-  command.add_option("--signal", options.signal_stddev, "standard deviation of true scores")->capture_default_str();
-  command.add_option("--noise", options.noise_stddev, "standard deviation of the noise")->capture_default_str();
-  command.add_option("--test-share", options.test_share, "share of the entries in test.txt")->capture_default_str();
+  add("--zipf", options.zipf_exponent, "exponent of item popularity", spread());
+  add("--activity", options.activity_sigma, "spread of the logarithm of user activity", spread());
+  add("--mean", options.mean, "mean value", any_number());
+  add("--signal", options.signal_stddev, "standard deviation of true scores", spread());
+  add("--noise", options.noise_stddev, "standard deviation of the noise", spread());
+  add("--test-share", options.test_share, "share of the entries in test.txt",
+      real([](double number) { return number >= 0.0 && number < 1.0; }, " of at least 0 and below 1"));
   command.add_flag("--implicit", options.is_implicit, "clicks without values");
-  command.add_option("--seed", options.seed, "seed")->capture_default_str();
+  add("--seed", options.seed, "seed", whole(0, kMost64));
   add_threads(command, arguments.compute);
 }
 

@@ -61,6 +61,32 @@ TEST_F(CliTest, WrongArguments) {
   expect_refused({"inspect", scratch_.string()}, "neither a model nor prepared data");
 }
 
+TEST_F(CliTest, NumbersOutOfRangeAreRefusedInPlainWords) {
+  const std::vector<std::string> prepare = {"prepare", path("none"), "--out", path("o")};
+  const std::vector<std::string> synth = {"synth", "--out", path("o")};
+  const auto refused = [&](std::vector<std::string> arguments, const std::string& option, const std::string& value,
+                           const std::string& words) {
+    arguments.push_back(option);
+    arguments.push_back(value);
+    expect_refused(arguments, "command line: " + option + ": must be a " + words + ", not " + value);
+  };
+  for (const char* value : {"nan", "inf", "much", ""}) refused(prepare, "--min-value", value, "number");
+  refused({"evaluate", path("m"), "--data", path("d")}, "--min-value", "nan", "number");
+  refused({"recommend", path("m")}, "--top", "0", "whole number from 1 to 4294967295");
+  refused({"similar", path("m"), "--items", "1"}, "--top", "2.5", "whole number from 1 to 4294967295");
+  refused({"inspect", path("m")}, "--threads", "-1", "whole number from 0 to 4294967295");
+  refused(prepare, "--users", "-5", "whole number from 0 to 4294967295");
+  refused(prepare, "--memory-limit", "-1", "whole number from 0 to 18446744073709551615");
+  refused(prepare, "--split", "1", "number above 0 and below 1");
+  refused(synth, "--seed", "-1", "whole number from 0 to 18446744073709551615");
+  refused(synth, "--users", "0", "whole number from 1 to 4294967294");
+  refused(synth, "--zipf", "-0.5", "number of at least 0");
+  refused(synth, "--test-share", "1", "number of at least 0 and below 1");
+  std::vector<std::string> weighted = prepare;
+  weighted.insert(weighted.end(), {"--values", "weight"});
+  expect_refused(weighted, "--values requires --implicit");
+}
+
 TEST_F(CliTest, ATrainedModelAnswersEveryCommand) {
   train_model();
   const std::string model = path("model");
