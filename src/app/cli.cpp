@@ -104,10 +104,16 @@ void add_evaluate(CLI::App& program, EvaluateArguments& arguments) {
   add_backend(command, arguments.compute);
 }
 
+/// Commas are left to the command, which knows the ids that have some.
+CLI::Option* add_ids(CLI::App& command, const char* name, std::vector<std::string>& ids, const char* help) {
+  return command.add_option(name, ids, fmt::format("{}; may be given often, for ids with commas", help))
+      ->allow_extra_args(false);
+}
+
 void add_recommend(CLI::App& program, RecommendArguments& arguments) {
   CLI::App& command = *program.add_subcommand("recommend", "The best items for users, as lines `user item score`");
   command.add_option("MODEL", arguments.model, "model directory")->required();
-  command.add_option("--users", arguments.users, "ids of users, separated by commas; or all")->delimiter(',');
+  add_ids(command, "--users", arguments.users, "ids of users, separated by commas; or all");
   command.add_option("--history", arguments.history, "recommend to the users of this file, from their entries there");
   command.add_option("--top", arguments.top, "items for each user")->check(whole(1, kMost32))->capture_default_str();
   command.add_option("--exclude", arguments.exclude, "entries whose items are not recommended again");
@@ -123,7 +129,7 @@ void add_recommend(CLI::App& program, RecommendArguments& arguments) {
 void add_similar(CLI::App& program, SimilarArguments& arguments) {
   CLI::App& command = *program.add_subcommand("similar", "Items with the most similar factors, as `item item cosine`");
   command.add_option("MODEL", arguments.model, "model directory")->required();
-  command.add_option("--items", arguments.items, "ids of items, separated by commas")->required()->delimiter(',');
+  add_ids(command, "--items", arguments.items, "ids of items, separated by commas")->required();
   command.add_option("--top", arguments.top, "items for each item")->check(whole(1, kMost32))->capture_default_str();
   command.add_option("--format", arguments.format, "tsv, or json: one object a line");
   add_backend(command, arguments.compute);

@@ -37,7 +37,7 @@ void run_evaluate(const EvaluateArguments& arguments, Console& console);
 
 struct RecommendArguments {
   std::string model;
-  std::vector<std::string> users;  ///< ids; one word "all" means every user
+  std::vector<std::string> users;  ///< lists of ids; one word "all" means every user
   std::string history;
   std::string exclude;
   std::optional<double> min_value;  ///< of the history; absent: as in training
@@ -50,7 +50,7 @@ void run_recommend(const RecommendArguments& arguments, Console& console);
 
 struct SimilarArguments {
   std::string model;
-  std::vector<std::string> items;
+  std::vector<std::string> items;  ///< lists of ids
   std::uint32_t top = 10;
   std::string format = "tsv";
   ComputeConfig compute;

@@ -1,6 +1,8 @@
 // Ranked lists as tab-separated lines or JSON objects.
 #include "lists.hpp"
 
+#include <sstream>
+
 #include <fmt/format.h>
 
 #include "concerto/base/error.hpp"
@@ -31,14 +33,19 @@ void write_list(std::ostream& out, ListFormat format, const std::string& query, 
   out << text;
 }
 
-std::vector<RowIndex> rows_of(const std::vector<std::string>& ids, const IdMap& map, const std::string& option) {
+std::vector<RowIndex> rows_of(const std::vector<std::string>& words, const IdMap& map, const std::string& option) {
   std::vector<RowIndex> rows;
   std::vector<std::string> unknown;
-  for (const std::string& id : ids) {
-    if (const auto row = map.find(id)) {
-      rows.push_back(*row);
-    } else {
-      unknown.push_back(id);
+  const auto take = [&](const std::string& id) {
+    const auto row = map.find(id);
+    if (row) rows.push_back(*row);
+    return row.has_value();
+  };
+  for (const std::string& word : words) {
+    if (take(word)) continue;
+    std::istringstream parts(word.empty() ? "," : word);
+    for (std::string id; std::getline(parts, id, ',');) {
+      if (!take(id)) unknown.push_back(id.empty() ? "\"\"" : id);
     }
   }
   if (!unknown.empty()) {

@@ -20,8 +20,9 @@ enum class ListFormat { kTsv, kJson };
 void write_list(std::ostream& out, ListFormat format, const std::string& query, std::span<const RowIndex> rows,
                 std::span<const float> scores, double offset, const IdMap& items);
 
-/// The rows of ids as the user names them; Error{kBadInput} naming the ids that are unknown.
-[[nodiscard]] std::vector<RowIndex> rows_of(const std::vector<std::string>& ids, const IdMap& map,
+/// The rows of ids as the user names them: each word is an id, or, where it is none, ids separated by commas.
+/// Error{kBadInput} naming the ids that are unknown.
+[[nodiscard]] std::vector<RowIndex> rows_of(const std::vector<std::string>& words, const IdMap& map,
                                             const std::string& option);
 
 }  // namespace concerto

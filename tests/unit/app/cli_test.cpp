@@ -205,6 +205,18 @@ TEST_F(CliTest, UnknownIdsAreNamed) {
   expect_refused({"similar", path("model"), "--items", "20"}, "--items: the model does not know 20");
 }
 
+TEST_F(CliTest, IdsWithCommasCanBeNamed) {
+  write("ratings.txt", "anna\tred, round\t5\nanna\tblue\t3\n\"b,c\tred, round\t1\n\"b,c\tblue\t2\n");
+  const Finished trained = run(train_arguments());
+  ASSERT_EQ(trained.status, 0) << trained.err;
+  const Finished similar = run({"similar", path("model"), "--items", "red, round", "--items", "blue", "--top", "1"});
+  EXPECT_THAT(similar.out, testing::MatchesRegex("red, round\tblue\t.*\nblue\tred, round\t.*\n")) << similar.err;
+  const Finished lists = run({"recommend", path("model"), "--users", "\"b,c", "--users", "anna,anna", "--top", "1"});
+  EXPECT_EQ(std::count(lists.out.begin(), lists.out.end(), '\n'), 3) << lists.err;
+  expect_refused({"recommend", path("model"), "--users", "anna,b,c"}, "the model does not know b, c");
+  expect_refused({"similar", path("model"), "--items", ""}, "the model does not know \"\"");
+}
+
 TEST_F(CliTest, PreparedDataIsMeasuredOnItsTestPart) {
   write_ratings("ratings.txt");
   ASSERT_EQ(run({"prepare", path("ratings.txt"), "--out", path("split"), "--split", "0.2"}).status, 0);
