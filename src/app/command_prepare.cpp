@@ -17,6 +17,7 @@ void run_prepare(const PrepareArguments& arguments, Console& console) {
     throw Error(ErrorCode::kBadInput, "a test file excludes a split", "--test");
   }
   require_data(arguments.data.train, "DATA");
+  if (!arguments.data.test.empty()) require_data(arguments.data.test, "--test");
   require_output_parent(arguments.out, "--out");
   require_apart({"--out", arguments.out}, {{"DATA", arguments.data.train}, {"--test", arguments.data.test}});
   if (Dataset::is_prepared(arguments.data.train)) {

@@ -189,6 +189,9 @@ std::string report_override(const std::string& path) {
 }
 
 void check_paths(const Config& config, const std::string& config_file) {
+  require_data(config.data.train, "data.train");
+  if (!config.data.test.empty()) require_data(config.data.test, "data.test");
+  if (!config.data.validation_file.empty()) require_data(config.data.validation_file, "data.validation");
   require_model_target(config.output.model, "output.model");
   if (!config.output.report.empty()) require_file_target(config.output.report, "output.report");
   std::vector<NamedPath> inputs = {{"CONFIG", config_file},

@@ -197,9 +197,6 @@ FileFormat parse_format(const std::string& name) {
 
 LoadedData load_data(const DataConfig& data, const ReadingRules& rules, const MemoryBudget& budget, ThreadPool& pool,
                      Log& log, const std::stop_token& stop) {
-  require_data(data.train, "data.train");
-  if (!data.test.empty()) require_data(data.test, "data.test");
-  if (!data.validation_file.empty()) require_data(data.validation_file, "data.validation");
   require_memory(predict_loading_bytes(data.train, rules.use_values, data.users + data.items), budget,
                  "loading " + data.train, "use less data or a machine with more memory");
 

@@ -38,8 +38,8 @@ struct LoadedData {
   bool was_prepared = false;
 };
 
-/// Reads data.train and the held-out parts that `data` names. Predicts memory first. Error{kCancelled} where a stop
-/// was requested by the time something is read or built.
+/// Reads data.train and the held-out parts that `data` names, which `require_data` passed. Predicts memory first.
+/// Error{kCancelled} where a stop was requested by the time something is read or built.
 [[nodiscard]] LoadedData load_data(const DataConfig& data, const ReadingRules& rules, const MemoryBudget& budget,
                                    ThreadPool& pool, Log& log, const std::stop_token& stop = {});
 

@@ -53,7 +53,8 @@ const std::vector<KeyRule>& rules() {
   static const std::vector<KeyRule> kRules{
       {"data.train", TextKey{at<&Config::data, &DataConfig::train>},
        "the ratings to train on: a file or a prepared directory; required"},
-      {"data.test", TextKey{at<&Config::data, &DataConfig::test>}, "held-out ratings; excludes data.split"},
+      {"data.test", TextKey{at<&Config::data, &DataConfig::test>},
+       "held-out ratings: a file, or a prepared directory for its test part; excludes data.split"},
       {"data.split.test", RealKey{at_split<&SplitConfig::test>, kShare},
        "hold out this share of data.train instead of a file; required in data.split"},
       {"data.split.by", WordKey{at_split<&SplitConfig::by>, kSplits},

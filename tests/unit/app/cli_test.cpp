@@ -283,18 +283,18 @@ TEST_F(CliTest, TrainingIsRefusedBeforeItBegins) {
 
 TEST_F(CliTest, DataIsAFileOrAPreparedDirectory) {
   train_model();
-  std::filesystem::create_directory(path("folder"));
   ASSERT_EQ(mkfifo(path("pipe").c_str(), 0600), 0);
-  for (const std::string& place : {path("pipe"), path("folder"), std::string("/dev/null")}) {
+  for (const std::string& place : {path("pipe"), scratch_.string(), std::string("/dev/null")}) {
     const std::string words = place + " is neither a regular file nor prepared data";
     for (const char* key : {"data.train", "data.test", "data.validation"}) {
       std::string setting = std::string(key) + "=" + place;
       expect_refused(train_arguments({setting}), std::string(key) + ": " + words);
     }
     expect_refused({"prepare", place, "--out", path("prepared")}, "DATA: " + words);
+    expect_refused({"prepare", path("ratings.txt"), "--out", path("prepared"), "--test", place}, "--test: " + words);
     expect_refused({"evaluate", path("model"), "--data", place}, "--data: " + words);
     expect_refused({"recommend", path("model"), "--history", place}, "--history: " + words);
-    if (place != path("folder")) expect_refused({"inspect", place}, "PATH: " + words);
+    if (place != scratch_) expect_refused({"inspect", place}, "PATH: " + words);
   }
   expect_refused({"inspect", path("ratings.txt/model")}, "PATH: there is no ");
   expect_refused({"similar", path("ratings.txt"), "--items", "1"}, "MODEL: ");
