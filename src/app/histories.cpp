@@ -41,7 +41,8 @@ FileRules file_rules(const Model& model, FileFormat format, std::optional<double
   rules.reading.format = format;
   rules.reading.need_values = !model.objective.is_implicit() || min_value.has_value();
   rules.building.use_values = !model.values_ignored;
-  rules.building.duplicates = model.objective.is_implicit() ? Duplicates::kSum : Duplicates::kLast;
+  rules.building.duplicates =
+      parse_duplicates(json_text(model.config_json, "/data/duplicates").value_or(""), model.objective.is_implicit());
   rules.building.min_value = min_value ? min_value : json_number(model.config_json, "/data/min_value");
   return rules;
 }

@@ -13,8 +13,8 @@
 
 namespace concerto {
 
-/// How the files of a model's users are read: values taken or ignored as in training, and entries left out below
-/// `min_value`, or, where it is not given, below the data.min_value of training.
+/// How the files of a model's users are read: values taken or ignored and pairs merged as in training, and entries left
+/// out below `min_value`, or, where it is not given, below the data.min_value of training.
 [[nodiscard]] FileRules file_rules(const Model& model, FileFormat format, std::optional<double> min_value);
 
 /// Users with their factors and what they have seen.

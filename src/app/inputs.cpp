@@ -24,14 +24,6 @@ std::string_view duplicates_name(Duplicates duplicates) {
   return kDuplicatesNames[static_cast<std::size_t>(duplicates)];
 }
 
-Duplicates parse_duplicates(const std::string& name, bool is_implicit) {
-  if (name.empty()) return is_implicit ? Duplicates::kSum : Duplicates::kLast;
-  const auto known = std::ranges::find(kDuplicatesNames, name);
-  if (known != kDuplicatesNames.end()) return static_cast<Duplicates>(known - kDuplicatesNames.begin());
-  throw Error(ErrorCode::kBadInput, "known ways are sum, last, keep and error",
-              fmt::format("data.duplicates = \"{}\"", name));
-}
-
 SplitBy parse_split_by(const std::string& name) {
   if (name == "random") return SplitBy::kRandom;
   if (name == "user") return SplitBy::kUser;
@@ -183,6 +175,14 @@ ReadingRules reading_rules(const std::string& objective, const std::string& valu
   const bool is_implicit = objective == "implicit";
   const bool use_values = !is_implicit || values == "weight";
   return {is_implicit, use_values, use_values && !has_alpha};
+}
+
+Duplicates parse_duplicates(const std::string& name, bool is_implicit) {
+  if (name.empty()) return is_implicit ? Duplicates::kSum : Duplicates::kLast;
+  const auto known = std::ranges::find(kDuplicatesNames, name);
+  if (known != kDuplicatesNames.end()) return static_cast<Duplicates>(known - kDuplicatesNames.begin());
+  throw Error(ErrorCode::kBadInput, "known ways are sum, last, keep and error",
+              fmt::format("data.duplicates = \"{}\"", name));
 }
 
 FileFormat parse_format(const std::string& name) {

@@ -29,6 +29,9 @@ struct ReadingRules {
 /// "text" -> FileFormat::kText; Error{kBadInput} listing the names.
 [[nodiscard]] FileFormat parse_format(const std::string& name);
 
+/// "sum" -> Duplicates::kSum; without a name sum if implicit, else last. Error{kBadInput} listing the names.
+[[nodiscard]] Duplicates parse_duplicates(const std::string& name, bool is_implicit);
+
 struct LoadedData {
   Dataset train;
   std::optional<HeldOut> test;

@@ -91,6 +91,13 @@ void collect_leaves(const Json& json, const std::string& name, std::vector<std::
   for (const auto& [key, value] : json.items()) collect_leaves(value, prefix + key, out);
 }
 
+/// null where there is nothing at the pointer.
+Json json_at(const std::string& text, const std::string& pointer) {
+  const Json json = Json::parse(text, nullptr, false);
+  const Json::json_pointer place(pointer);
+  return json.contains(place) ? json.at(place) : Json(nullptr);
+}
+
 }  // namespace
 
 double train_seconds(const std::vector<EpochRecord>& epochs) {
@@ -151,10 +158,13 @@ std::string json_quote(const std::string& text) {
 }
 
 std::optional<double> json_number(const std::string& text, const std::string& pointer) {
-  const Json json = Json::parse(text, nullptr, false);
-  const Json::json_pointer place(pointer);
-  if (!json.contains(place) || !json.at(place).is_number()) return std::nullopt;
-  return json.at(place).get<double>();
+  const Json value = json_at(text, pointer);
+  return value.is_number() ? std::optional(value.get<double>()) : std::nullopt;
+}
+
+std::optional<std::string> json_text(const std::string& text, const std::string& pointer) {
+  const Json value = json_at(text, pointer);
+  return value.is_string() ? std::optional(value.get<std::string>()) : std::nullopt;
 }
 
 std::vector<std::pair<std::string, std::string>> json_leaves(const std::string& text, const std::string& where) {

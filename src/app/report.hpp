@@ -77,6 +77,8 @@ struct EvaluateReport {
 [[nodiscard]] std::string json_quote(const std::string& text);
 /// The number at a JSON pointer such as "/data/min_value"; nothing where there is none.
 [[nodiscard]] std::optional<double> json_number(const std::string& text, const std::string& pointer);
+/// The text at a JSON pointer, likewise.
+[[nodiscard]] std::optional<std::string> json_text(const std::string& text, const std::string& pointer);
 /// The leaves of a JSON object as ("table.key", "value"); Error{kCorrupt} naming `where` if it is none.
 [[nodiscard]] std::vector<std::pair<std::string, std::string>> json_leaves(const std::string& text,
                                                                            const std::string& where);

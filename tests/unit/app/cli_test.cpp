@@ -199,6 +199,23 @@ TEST_F(CliTest, EvaluationFiltersAsTrainingDid) {
   EXPECT_NE(run(with).out, evaluated.out);
 }
 
+TEST_F(CliTest, EvaluationMergesAsTrainingDid) {
+  write_ratings("ratings.txt");
+  write("repeated.txt", "0 1 1\n0 1 3\n2 2 5\n");
+  const auto arguments =
+      train_arguments({"data.duplicates=sum", "data.test=" + path("repeated.txt"), "evaluate.metrics=rmse"});
+  const Finished trained = run(arguments);
+  ASSERT_EQ(trained.status, 0) << trained.err;
+  const Finished evaluated = run({"evaluate", path("model"), "--data", path("repeated.txt"), "--metrics", "rmse"});
+  const auto rmse = [](const std::string& text) {
+    double value = 0.0;
+    std::istringstream(text.substr(text.find("rmse") + 4)) >> value;
+    return value;
+  };
+  EXPECT_GT(rmse(evaluated.out), 0.0) << evaluated.err;
+  EXPECT_EQ(rmse(evaluated.out), rmse(trained.out.substr(trained.out.find("on the test part:"))));
+}
+
 TEST_F(CliTest, UnknownIdsAreNamed) {
   train_model();
   expect_refused({"recommend", path("model"), "--users", "1,77,cat"}, "--users: the model does not know 77, cat");
