@@ -148,9 +148,9 @@ def sgd(bench):
 
 # Settings that reach LIBMF's best RMSE at f = 64 in few epochs, chosen on a validation part of the training file
 # (bench/grids/explicit-sgd-64-fast.toml).
-FAST_SETTINGS = {"model.objective": "explicit", "model.rank": 64, "model.biases": True, "model.regularization": 0.408,
+FAST_SETTINGS = {"model.objective": "explicit", "model.rank": 64, "model.biases": True, "model.regularization": 0.37,
                  "model.regularization_exponent": 0.6, "model.init_stddev": 0.05, "solver.kind": "sgd",
-                 "solver.learning_rate": 0.08, "solver.decay": 0.1, "solver.epochs": 10, "evaluate.every": 0}
+                 "solver.learning_rate": 0.1, "solver.decay": 0.2, "solver.epochs": 8, "evaluate.every": 0}
 
 
 def target(bench):

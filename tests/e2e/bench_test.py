@@ -73,17 +73,19 @@ class ScriptsTest(unittest.TestCase):
                                "--out", str(data)], capture_output=True, text=True, check=False)
         self.assertEqual(made.returncode, 0, made.stderr)
         grid = self.folder / "grid.toml"
-        grid.write_text('name = "tiny"\nconfig = "configs/quickstart.toml"\nmetric = "rmse"\nreport = ["rmse"]\n'
-                        'validation = 0.1\nseeds = [1, 2]\n[set]\n"model.rank" = 4\n"solver.epochs" = 4\n'
-                        '[[grid]]\n"model.regularization" = [0.05, 50.0]\n')
         out = self.folder / "tuned.json"
-        done = run(ROOT / "bench/tune", grid, "--train", data / "train.txt", "--test", data / "test.txt", "--out", out,
-                   "--concerto", CONCERTO, "--work", self.folder / "work")
-        self.assertEqual(done.returncode, 0, done.stderr)
-        result = json.loads(out.read_text())
-        self.assertEqual(result["chosen"]["settings"], {"model.regularization": 0.05})
-        self.assertEqual([len(result["tried"]), len(result["seeds"])], [2, 2])
-        self.assertLess(result["tried"][0]["score"], result["tried"][1]["score"])
+        for validation in ("0.1", '{share = 0.2, by = "user", seeds = [1, 2]}'):
+            with self.subTest(validation=validation):
+                grid.write_text('name = "tiny"\nconfig = "configs/quickstart.toml"\nmetric = "rmse"\nreport = ["rmse"]\n'
+                                f'validation = {validation}\nseeds = [1, 2]\n[set]\n"model.rank" = 4\n'
+                                '"solver.epochs" = 4\n[[grid]]\n"model.regularization" = [0.05, 50.0]\n')
+                done = run(ROOT / "bench/tune", grid, "--train", data / "train.txt", "--test", data / "test.txt",
+                           "--out", out, "--concerto", CONCERTO, "--work", self.folder / "work")
+                self.assertEqual(done.returncode, 0, done.stderr)
+                result = json.loads(out.read_text())
+                self.assertEqual(result["chosen"]["settings"], {"model.regularization": 0.05})
+                self.assertEqual([len(result["tried"]), len(result["seeds"])], [2, 2])
+                self.assertLess(result["tried"][0]["score"], result["tried"][1]["score"])
 
 
 if __name__ == "__main__":
