@@ -179,7 +179,7 @@ ReadingRules reading_rules(const std::string& objective, const std::string& valu
 
 Duplicates parse_duplicates(const std::string& name, bool is_implicit) {
   if (name.empty()) return is_implicit ? Duplicates::kSum : Duplicates::kLast;
-  const auto known = std::ranges::find(kDuplicatesNames, name);
+  const auto* const known = std::ranges::find(kDuplicatesNames, name);
   if (known != kDuplicatesNames.end()) return static_cast<Duplicates>(known - kDuplicatesNames.begin());
   throw Error(ErrorCode::kBadInput, "known ways are sum, last, keep and error",
               fmt::format("data.duplicates = \"{}\"", name));
