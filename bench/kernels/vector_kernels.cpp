@@ -25,14 +25,7 @@ bool timed_cholesky(float* system, std::size_t width, std::size_t step, float* i
 
 void timed_pass(const float* panel, std::size_t rows, std::size_t width, const float* weights, const float* x,
                 float* out) {
-  HWY_ALIGN float dots[kGroup];
-  const float* group[kGroup];
-  for (std::size_t k = 0; k < rows; k += kGroup) {
-    for (std::size_t r = 0; r < kGroup; ++r) group[r] = panel + (k + r) * width;
-    dot_group(group, x, width, dots);
-    for (std::size_t r = 0; r < kGroup; ++r) dots[r] *= weights[k + r];
-    add_group(group, dots, width, out);
-  }
+  panel_pass(panel, rows, width, weights, x, out);
 }
 
 void timed_first_pass(const float* table, const std::uint32_t* indices, std::size_t rows, std::size_t width,

@@ -167,23 +167,20 @@ HWY_INLINE void first_pass(const RowStep& step, CgRow& row, const float* zero_ro
 
 /// A later pass: out += sum of weight * (y . p) y.
 HWY_INLINE void later_pass(const RowStep& step, const CgRow& row, const float* zero_row, const float* p, float* out) {
-  HWY_ALIGN float dots[kGroup];
-  HWY_ALIGN float own_weights[kGroup];
-  HWY_ALIGN float own_rights[kGroup];
   const std::size_t width = step.width;
+  if (row.panel != nullptr) {
+    panel_pass(row.panel, row.count, width, row.weights, p, out);
+    return;
+  }
+  HWY_ALIGN float dots[kGroup];
+  HWY_ALIGN float weights[kGroup];
+  HWY_ALIGN float rights[kGroup];
   const float* rows[kGroup];
   const float* ahead[kGroup];
   for (std::size_t k = 0; k < row.count; k += kGroup) {
-    const float* weights = own_weights;
-    if (row.panel != nullptr) {
-      weights = row.weights + k;
-      for (std::size_t r = 0; r < kGroup; ++r) rows[r] = row.panel + (k + r) * width;
-      dot_group(rows, p, width, dots);
-    } else {
-      entry_weights(step, row.begin + k, row.begin + std::min(row.count, k + kGroup), own_weights, own_rights);
-      point_at_entries(step, row, k, kCgDistance, zero_row, rows, ahead);
-      dot_group_gathered<false>(rows, ahead, p, width, dots, nullptr);
-    }
+    entry_weights(step, row.begin + k, row.begin + std::min(row.count, k + kGroup), weights, rights);
+    point_at_entries(step, row, k, kCgDistance, zero_row, rows, ahead);
+    dot_group_gathered<false>(rows, ahead, p, width, dots, nullptr);
     for (std::size_t r = 0; r < kGroup; ++r) dots[r] *= weights[r];
     add_group(rows, dots, width, out);
   }
