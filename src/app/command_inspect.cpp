@@ -82,8 +82,10 @@ void print_data(const std::string& path, const LoadedData& data, std::ostream& o
   print_row(out, "entries",
             fmt::format("{} ({:.4g} % of all pairs)", by_user.entries(),
                         100.0 * static_cast<double>(by_user.entries()) / std::max(cells, 1.0)));
-  if (data.counts.merged_duplicates > 0) {
-    print_row(out, "duplicates", fmt::format("{}, merged by keeping the last", data.counts.merged_duplicates));
+  if (data.merging.merged > 0) {
+    print_row(out, "duplicates",
+              fmt::format("{} merged, as duplicates = \"{}\" says", data.merging.merged,
+                          duplicates_name(data.merging.duplicates)));
   }
   if (data.test) print_row(out, "held out", fmt::format("{} entries", data.test->entries()));
   if (data.train.has_values()) {
@@ -106,7 +108,12 @@ LoadedData load_for_inspection(const InspectArguments& arguments, ThreadPool& po
   ReadOptions reading;
   reading.format = parse_format(arguments.format);
   BuiltDataset built = build_dataset(read_ratings(arguments.path, reading, pool), {}, std::nullopt, std::nullopt, pool);
-  return {std::move(built.train), std::nullopt, std::nullopt, built.counts, {}, false};
+  return {std::move(built.train),
+          std::nullopt,
+          std::nullopt,
+          built.counts,
+          {Duplicates::kLast, built.counts.merged_duplicates},
+          false};
 }
 
 }  // namespace

@@ -20,6 +20,7 @@ void run_prepare(const PrepareArguments& arguments, Console& console) {
   if (!arguments.data.test.empty()) require_data(arguments.data.test, "--test");
   require_output_parent(arguments.out, "--out");
   require_apart({"--out", arguments.out}, {{"DATA", arguments.data.train}, {"--test", arguments.data.test}});
+  Dataset::check_target(arguments.out);
   if (Dataset::is_prepared(arguments.data.train)) {
     throw Error(ErrorCode::kBadInput, "is prepared already", arguments.data.train);
   }

@@ -20,10 +20,6 @@ namespace fs = std::filesystem;
 
 constexpr std::array<std::string_view, 4> kDuplicatesNames = {"sum", "last", "keep", "error"};  // as enumerated
 
-std::string_view duplicates_name(Duplicates duplicates) {
-  return kDuplicatesNames[static_cast<std::size_t>(duplicates)];
-}
-
 SplitBy parse_split_by(const std::string& name) {
   if (name == "random") return SplitBy::kRandom;
   if (name == "user") return SplitBy::kUser;
@@ -175,6 +171,10 @@ ReadingRules reading_rules(const std::string& objective, const std::string& valu
   const bool is_implicit = objective == "implicit";
   const bool use_values = !is_implicit || values == "weight";
   return {is_implicit, use_values, use_values && !has_alpha};
+}
+
+std::string_view duplicates_name(Duplicates duplicates) {
+  return kDuplicatesNames[static_cast<std::size_t>(duplicates)];
 }
 
 Duplicates parse_duplicates(const std::string& name, bool is_implicit) {

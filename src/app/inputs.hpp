@@ -6,6 +6,7 @@
 #include <optional>
 #include <stop_token>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "concerto/base/thread_pool.hpp"
@@ -31,6 +32,7 @@ struct ReadingRules {
 
 /// "sum" -> Duplicates::kSum; without a name sum if implicit, else last. Error{kBadInput} listing the names.
 [[nodiscard]] Duplicates parse_duplicates(const std::string& name, bool is_implicit);
+[[nodiscard]] std::string_view duplicates_name(Duplicates duplicates);
 
 struct LoadedData {
   Dataset train;

@@ -281,6 +281,10 @@ void Dataset::write(const fs::path& directory, const HeldOut* held_out, const Me
   staged.commit();
 }
 
+void Dataset::check_target(const fs::path& directory) {
+  require_replaceable(directory, kFileNames);
+}
+
 bool Dataset::is_prepared(const fs::path& path) {
   std::error_code ignored;
   return fs::is_regular_file(path / kHeaderName, ignored);

@@ -54,11 +54,12 @@ class ScriptsTest(unittest.TestCase):
         done = self.bench(out, "memory", "reader")
         self.assertEqual(done.returncode, 0, done.stderr)
         result = json.loads(out.read_text())
-        self.assertEqual(len(result["rows"]), 3)
+        rows = 3 if pathlib.Path(CONCERTO).with_name("bench_kernels").exists() else 2  # the reader is timed by it
+        self.assertEqual(len(result["rows"]), rows)
         self.assertTrue(all(row["ours"] > 0 for row in result["rows"]))
         compared = run(ROOT / "bench/compare", out, out, "--fail-below", 0.99)
         self.assertEqual(compared.returncode, 0, compared.stderr)
-        self.assertEqual(compared.stdout.count("  1.000   "), 3, compared.stdout)
+        self.assertEqual(compared.stdout.count("  1.000   "), rows, compared.stdout)
 
     def test_a_missing_peer_is_said(self):
         out = self.folder / "result.json"

@@ -82,6 +82,8 @@ class Dataset {
   /// Error{kCorrupt} naming the file on any damage, Error{kUnsupported} on the format of a later version.
   struct Prepared;
   [[nodiscard]] static Prepared map(const std::filesystem::path& directory, ThreadPool& pool);
+  /// Error{kBadInput} where `write` would refuse to write: before anything is read.
+  static void check_target(const std::filesystem::path& directory);
   /// Is this a directory that `write` made (has it a header file)?
   [[nodiscard]] static bool is_prepared(const std::filesystem::path& path);
 
