@@ -82,7 +82,7 @@ CompressedMatrix nothing_seen(const Model& model) {
 void run_evaluate(const EvaluateArguments& arguments, Console& console) {
   require_model(arguments.model, "MODEL");
   check_arguments(arguments);
-  Model model = load_model(arguments.model);
+  Model model = open_model(arguments.model, "MODEL", 2);
   const std::vector<Metric> metrics = parse_metrics(arguments.metrics, model.objective.is_implicit());
   check_metrics(metrics, arguments);
   Engine engine(arguments.compute, console.log);

@@ -22,7 +22,7 @@ void run_export(const ExportArguments& arguments, Console& console) {
   require_model(arguments.model, "MODEL");
   require_output_parent(arguments.out, "--out");
   require_apart({"--out", arguments.out}, {{"MODEL", arguments.model}});
-  export_model(load_model(arguments.model), format, arguments.out);
+  export_model(open_model(arguments.model, "MODEL", 1), format, arguments.out);
   console.out << "exported to " << arguments.out << std::endl;
 }
 

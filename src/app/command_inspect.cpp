@@ -36,7 +36,7 @@ std::string id_text(const IdMap& ids) {
 }
 
 void inspect_model(const std::string& path, std::ostream& out) {
-  const Model model = load_model(path);
+  const Model model = open_model(path, "PATH", 1);
   print_row(out, "model", path);
   print_row(out, "users", id_text(model.user_ids));
   print_row(out, "items", id_text(model.item_ids));

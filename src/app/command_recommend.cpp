@@ -78,8 +78,7 @@ std::vector<RowIndex> all_rows(const IdMap& ids) {
 void run_recommend(const RecommendArguments& arguments, Console& console) {
   const ListFormat format = parse_list_format(arguments.format);
   check_arguments(arguments);
-  require_model(arguments.model, "MODEL");
-  const Model model = load_model(arguments.model);
+  const Model model = open_model(arguments.model, "MODEL", 2);
   const FileRules rules = file_rules(model, parse_format(arguments.input_format), arguments.min_value);
   FileRules seen_rules = rules;  // whatever its value, it was seen
   seen_rules.reading.need_values = false;

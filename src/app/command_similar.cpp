@@ -13,8 +13,7 @@ namespace concerto {
 
 void run_similar(const SimilarArguments& arguments, Console& console) {
   const ListFormat format = parse_list_format(arguments.format);
-  require_model(arguments.model, "MODEL");
-  const Model model = load_model(arguments.model);
+  const Model model = open_model(arguments.model, "MODEL", 2);
   const std::vector<RowIndex> rows = rows_of(arguments.items, model.item_ids, "--items");
   Engine engine(arguments.compute, console.log);
   Backend& backend = engine.backend();

@@ -16,6 +16,8 @@ namespace concerto {
 void run_synth(const SynthArguments& arguments, Console& console) {
   const StopSignals signals(console.err);
   require_output_parent(arguments.out, "--out");
+  require_memory(synth_bytes(arguments.options), {}, "generating from a model of this size",
+                 "lower --users, --items or --rank");
   ThreadPool pool(arguments.compute.threads);
   constexpr std::chrono::seconds kBetweenLines{2};
   auto last = std::chrono::steady_clock::now();

@@ -11,13 +11,13 @@
 #include <unistd.h>
 
 #include "concerto/base/error.hpp"
-#include "concerto/model/model.hpp"
 
 namespace concerto {
 namespace {
 
 namespace fs = std::filesystem;
 
+constexpr const char* kLessData = "use less data or a machine with more memory";
 constexpr std::array<std::string_view, 4> kDuplicatesNames = {"sum", "last", "keep", "error"};  // as enumerated
 
 SplitBy parse_split_by(const std::string& name) {
@@ -198,13 +198,14 @@ FileFormat parse_format(const std::string& name) {
 LoadedData load_data(const DataConfig& data, const ReadingRules& rules, const MemoryBudget& budget, ThreadPool& pool,
                      Log& log, const std::stop_token& stop) {
   require_memory(predict_loading_bytes(data.train, rules.use_values, data.users + data.items), budget,
-                 "loading " + data.train, "use less data or a machine with more memory");
+                 "loading " + data.train, kLessData);
 
   log.info("reading " + data.train);
   LoadedData loaded =
       Dataset::is_prepared(data.train) ? map_prepared(data, rules, pool) : read_and_build(data, rules, pool, stop);
   end_if_stopped(stop);
   const auto read_part = [&](const std::string& file) {
+    require_memory(predict_loading_bytes(file, rules.use_values, 0), budget, "loading " + file, kLessData);
     return load_into_rows(file, loaded.train.users(), loaded.train.items(),
                           {read_options(data, rules), dataset_options(data, rules)}, PreparedPart::kTest, pool);
   };
@@ -268,6 +269,13 @@ void require_data(const fs::path& path, const std::string& what) {
 void require_model(const fs::path& path, const std::string& what) {
   require_readable(path, what);
   if (!is_model(path)) throw Error(ErrorCode::kBadInput, fmt::format("{} is not a model", path.string()), what);
+}
+
+Model open_model(const fs::path& path, const std::string& what, unsigned tables) {
+  require_model(path, what);
+  require_memory(tables * predict_model_bytes(path), {}, "the model " + path.string(),
+                 "use a machine with more memory");
+  return load_model(path);
 }
 
 void require_output_parent(const fs::path& path, const std::string& what) {

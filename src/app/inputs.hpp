@@ -12,6 +12,7 @@
 #include "concerto/base/thread_pool.hpp"
 #include "concerto/config/config.hpp"
 #include "concerto/data/dataset.hpp"
+#include "concerto/model/model.hpp"
 
 #include "log.hpp"
 #include "memory.hpp"
@@ -67,6 +68,9 @@ enum class PreparedPart { kTraining, kTest };
 
 /// Error{kBadInput} unless a readable file or a prepared directory is there. `what` names the argument.
 void require_data(const std::filesystem::path& path, const std::string& what);
+
+/// Loads the model that `what` names, in memory that is there. `tables`: how often its factors will be held.
+[[nodiscard]] Model open_model(const std::filesystem::path& path, const std::string& what, unsigned tables);
 
 /// Error{kBadInput} unless a model is there, be it damaged.
 void require_model(const std::filesystem::path& path, const std::string& what);

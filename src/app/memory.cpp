@@ -73,6 +73,10 @@ std::uint64_t predict_loading_bytes(const std::filesystem::path& file, bool use_
   return entries * bytes_per_entry + declared_rows * kBytesPerRow;
 }
 
+std::uint64_t predict_model_bytes(const std::filesystem::path& directory) {
+  return directory_bytes(directory);
+}
+
 std::uint64_t predict_training_bytes(const MemoryShape& shape, unsigned copies) {
   const std::uint64_t tables = FactorTable::bytes({shape.users, shape.rank, shape.biases}) +
                                FactorTable::bytes({shape.items, shape.rank, shape.biases});

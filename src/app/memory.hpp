@@ -20,6 +20,9 @@ struct MemoryBudget {
 [[nodiscard]] std::uint64_t predict_loading_bytes(const std::filesystem::path& file, bool use_values,
                                                   std::uint64_t declared_rows);
 
+/// The bytes of a model directory: what a loaded model takes.
+[[nodiscard]] std::uint64_t predict_model_bytes(const std::filesystem::path& directory);
+
 /// Bytes of factor tables, their kept copies and working memory. `copies`: host copies of the tables.
 [[nodiscard]] std::uint64_t predict_training_bytes(const MemoryShape& shape, unsigned copies);
 

@@ -173,6 +173,13 @@ class Writer {
 
 }  // namespace
 
+std::uint64_t synth_bytes(const SynthOptions& options) noexcept {
+  constexpr std::uint64_t kBytesOfUser = 24;  // activity, counts, bias
+  constexpr std::uint64_t kBytesOfItem = 64;  // popularity, its table of draws, keys of a generator, bias
+  const std::uint64_t factors = sizeof(float) * (options.users + options.items) * options.rank;
+  return factors + kBytesOfUser * options.users + kBytesOfItem * options.items;
+}
+
 SynthSummary synthesize(const SynthOptions& options, const std::filesystem::path& directory, ThreadPool& pool,
                         const std::function<void(std::uint64_t, std::uint64_t)>& progress) {
   validate(options);

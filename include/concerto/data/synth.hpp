@@ -32,6 +32,9 @@ struct SynthSummary {
   double noise_stddev = 0.0;
 };
 
+/// Bytes that synthesize() holds at its peak, at most.
+[[nodiscard]] std::uint64_t synth_bytes(const SynthOptions& options) noexcept;
+
 /// Writes train.txt and test.txt (`user item value` or `user item`), the true factors user_factors.npy and
 /// item_factors.npy (float32, a row for each id), user_biases.npy and item_biases.npy, and truth.json (options, counts,
 /// true score) into `directory`, atomically.

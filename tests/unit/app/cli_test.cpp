@@ -421,6 +421,10 @@ TEST_F(CliTest, PreparedDataMergedByAnotherRuleIsRefused) {
   expect_refused(train_prepared("data.duplicates=sum"), "data.duplicates: ");
 }
 
+TEST_F(CliTest, DataLargerThanMemoryIsNotGenerated) {
+  expect_refused({"synth", "--users", "4000000000", "--rank", "8192", "--out", path("data")}, "memory: ");
+}
+
 TEST_F(CliTest, DeclaredCountsAreInThePredictionOfMemory) {
   write_ratings("ratings.txt");
   (void)train_arguments({""});
