@@ -33,13 +33,20 @@ class Tree:
         return os.access(self.root / path, os.X_OK)
 
 
+def git_files(root, *arguments):
+    command = ["git", "-C", str(root), "ls-files", "-z", *arguments]
+    listed = subprocess.run(command, capture_output=True, check=True).stdout.decode()
+    return [path for path in listed.split("\0") if path]
+
+
 def repository():
-    """This repository: tracked files and new ones that git does not ignore; every file outside build/ without git."""
+    """This repository: tracked files, and new ones beside them that git does not ignore; without git, every file outside
+    build/. What a user puts at the top (data, models) is not the repository's."""
     root = pathlib.Path(os.environ.get("CONCERTO_SOURCE", pathlib.Path(__file__).resolve().parents[2]))
-    command = ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     try:
-        listed = subprocess.run(command, capture_output=True, check=True).stdout.decode()
-        paths = [path for path in listed.split("\0") if path]
+        paths = git_files(root)
+        folders = sorted({path.split("/")[0] for path in paths if "/" in path})
+        paths += git_files(root, "--others", "--exclude-standard", "--", *folders)
     except (OSError, subprocess.CalledProcessError):
         paths = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
         paths = [path for path in paths if not path.startswith(("build/", ".git/")) and "__pycache__" not in path]
