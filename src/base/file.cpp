@@ -73,7 +73,7 @@ fs::path real_target(const fs::path& target) {
   if (normal.filename().empty()) normal = normal.parent_path();
   std::error_code error;
   if (!fs::is_symlink(fs::symlink_status(normal, error))) return normal;
-  const fs::path real = fs::canonical(normal, error);
+  fs::path real = fs::canonical(normal, error);
   if (error) throw Error(ErrorCode::kBadInput, "is a link that leads nowhere", target.string());
   return real;
 }
@@ -111,9 +111,10 @@ void exchange_directories(const fs::path& from, const fs::path& to) {
   const fs::path aside = sibling(to, "old");
   if (::rename(to.c_str(), aside.c_str()) != 0) throw io_error("move aside", to.string());
   if (::rename(from.c_str(), to.c_str()) != 0) {
-    const Error error = io_error("move into place", to.string());
+    const int reason = errno;
     (void)::rename(aside.c_str(), to.c_str());
-    throw error;
+    errno = reason;
+    throw io_error("move into place", to.string());
   }
   if (::rename(aside.c_str(), from.c_str()) != 0) throw io_error("rename", aside.string());
 }
@@ -148,7 +149,7 @@ MappedFile::MappedFile(const fs::path& path) {
 }
 
 MappedFile::~MappedFile() {
-  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);  // NOLINT(*-const-cast): it takes void*
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
@@ -219,7 +220,7 @@ void OutputFile::finish() {
   if (::close(descriptor) != 0) throw io_error("close", path_.string());
 }
 
-StagedFile::StagedFile(fs::path target)
+StagedFile::StagedFile(const fs::path& target)
     : target_(real_target(target)), staging_(staging_of(target_)), file_(staging_.empty() ? target_ : staging_) {}
 
 StagedFile::~StagedFile() {
@@ -234,7 +235,7 @@ void StagedFile::commit() {
   sync_directory(parent_of(target_));
 }
 
-StagedDirectory::StagedDirectory(fs::path target, std::span<const std::string_view> names)
+StagedDirectory::StagedDirectory(const fs::path& target, std::span<const std::string_view> names)
     : target_(real_target(target)) {
   require_replaceable(target_, names);
   const std::string prefix = "." + target_.filename().string() + ".tmp-";

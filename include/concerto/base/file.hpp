@@ -55,7 +55,7 @@ class OutputFile {
 /// followed. What is no file (a pipe, a terminal, /dev/stdout) is written to as it is, never replaced.
 class StagedFile {
  public:
-  explicit StagedFile(std::filesystem::path target);
+  explicit StagedFile(const std::filesystem::path& target);
   ~StagedFile();
   StagedFile(const StagedFile&) = delete;
   StagedFile& operator=(const StagedFile&) = delete;
@@ -83,7 +83,7 @@ void require_replaceable(const std::filesystem::path& target, std::span<const st
 class StagedDirectory {
  public:
   /// An existing `target` must be replaceable, as above.
-  StagedDirectory(std::filesystem::path target, std::span<const std::string_view> names);
+  StagedDirectory(const std::filesystem::path& target, std::span<const std::string_view> names);
   ~StagedDirectory();
   StagedDirectory(const StagedDirectory&) = delete;
   StagedDirectory& operator=(const StagedDirectory&) = delete;
