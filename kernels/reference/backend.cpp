@@ -7,8 +7,8 @@
 
 namespace concerto {
 
-std::unique_ptr<Backend> make_reference_backend() {
-  return std::make_unique<reference::ReferenceBackend>();
+std::unique_ptr<Backend> make_reference_backend(const SgdLimits& limits) {
+  return std::make_unique<reference::ReferenceBackend>(limits);
 }
 
 namespace reference {

@@ -14,6 +14,7 @@
 
 #include "concerto/base/check.hpp"
 #include "concerto/compute/backend.hpp"
+#include "concerto/compute/sgd_order.hpp"
 #include "concerto/data/partition.hpp"
 
 namespace concerto::reference {
@@ -99,6 +100,8 @@ template <class T>
 
 class ReferenceBackend final : public Backend {
  public:
+  /// `limits` of the grids that load_grid makes.
+  explicit ReferenceBackend(const SgdLimits& limits) : sgd_limits_(limits) {}
   [[nodiscard]] std::string_view name() const noexcept override { return "reference"; }
   [[nodiscard]] std::string description() const override;
 
@@ -125,6 +128,9 @@ class ReferenceBackend final : public Backend {
                                             double mean, float low, float high) override;
   // top_k.cpp
   [[nodiscard]] TopKResult top_k(const TopKQuery& query) override;
+
+ private:
+  SgdLimits sgd_limits_;
 };
 
 }  // namespace concerto::reference

@@ -69,7 +69,7 @@ std::unique_ptr<Buffer> ReferenceBackend::load_grid(const CompressedRows& by_use
                      by_user.entries() == by_item.entries(),
                  "the two orientations are not of one matrix");
   auto grid = std::make_unique<Grid>();
-  grid->side = sgd_blocks_per_side(by_user.entries(), by_user.rows, by_item.rows);
+  grid->side = sgd_blocks_per_side(by_user.entries(), by_user.rows, by_item.rows, sgd_limits_);
   grid->blocks.resize(std::size_t{grid->side} * grid->side);
   grid->user_counts = row_counts(by_user);
   grid->item_counts = row_counts(by_item);

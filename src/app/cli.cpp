@@ -75,7 +75,9 @@ void add_threads(CLI::App& command, ComputeConfig& compute) {
 
 void add_backend(CLI::App& command, ComputeConfig& compute) {
   add_threads(command, compute);
-  command.add_option("--backend", compute.backend, "auto, reference or cpu");
+  command.add_option("--backend", compute.backend, "auto, reference, cpu or cuda");
+  command.add_option("--gather", compute.gather, "cuda: the precision factors are read in, bf16 or fp32")
+      ->capture_default_str();
 }
 
 void add_train(CLI::App& program, TrainArguments& arguments) {

@@ -73,7 +73,7 @@ TrainOptions make_options(const Config& config) {
   return options;
 }
 
-void require_training_memory(const Config& config, const TrainOptions& options, const Dataset& data, unsigned threads) {
+MemoryShape memory_shape(const TrainOptions& options, const Dataset& data, unsigned threads) {
   MemoryShape shape;
   shape.users = data.users().size();
   shape.items = data.items().size();
@@ -95,8 +95,16 @@ void require_training_memory(const Config& config, const TrainOptions& options, 
       shape.solver =
           options.inner == InnerSolver::kCholesky ? MemoryShape::Solver::kCholesky : MemoryShape::Solver::kCg;
   }
+  return shape;
+}
+
+/// The GPU's memory first, since it may leave the work to the cpu; then the host's.
+void require_training_memory(const Config& config, const TrainOptions& options, const Dataset& data, Engine& engine) {
+  const MemoryShape shape = memory_shape(options, data, engine.pool().size());
+  engine.settle_for(shape, fmt::format("training {} users and {} items with {} entries at rank {}", shape.users,
+                                       shape.items, shape.entries, shape.rank));
   const unsigned copies = (options.stop_after > 0 ? 2 : 1) + (config.model.warm_start.empty() ? 0 : 2);
-  require_memory(predict_training_bytes(shape, copies), {config.compute.memory_limit_bytes},
+  require_memory(predict_training_bytes(shape, copies, engine.backend().name()), {config.compute.memory_limit_bytes},
                  fmt::format("training {} users and {} items at rank {}", shape.users, shape.items, shape.rank),
                  "lower model.rank or use a machine with more memory");
 }
@@ -165,7 +173,9 @@ MachineFacts machine_facts(Engine& engine) {
   machine.cpu = cpu_model();
   machine.threads = engine.pool().size();
   const auto sets = cpu_instruction_sets();
-  machine.instruction_set = engine.backend().name() == "cpu" && !sets.empty() ? sets.front() : "scalar";
+  machine.instruction_set = "scalar";
+  if (engine.backend().name() == "cpu" && !sets.empty()) machine.instruction_set = sets.front();
+  if (engine.backend().name() == "cuda") machine.instruction_set = "cuda";
   machine.memory_bytes = physical_memory_bytes();
   machine.backend = engine.backend().description();
   return machine;
@@ -250,7 +260,7 @@ void run_train(const TrainArguments& arguments, Console& console) {
       load_data(config.data, rules, {config.compute.memory_limit_bytes}, engine.pool(), console.log, signals.token());
   TrainReport report;
   report.load_seconds = std::chrono::duration<double>(Clock::now() - load_begin).count();
-  require_training_memory(config, options, data.train, engine.pool().size());
+  require_training_memory(config, options, data.train, engine);
   const std::optional<WarmTables> warm = load_warm_start(config, data.train, options);
 
   const HeldOut* test = data.test ? &*data.test : nullptr;
@@ -286,6 +296,7 @@ void run_train(const TrainArguments& arguments, Console& console) {
   report.validation = std::move(result.final_validation);
   report.total_seconds = seconds_since_process_start();
   report.peak_rss_bytes = peak_resident_bytes();
+  report.device_bytes = engine.backend().peak_device_bytes();
   if (!config.output.report.empty()) write_file(config.output.report, to_json(report));
   print_summary(config, report, console);
 }

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <array>
 #include <fstream>
-#include <string_view>
 
 #include <fmt/format.h>
 
@@ -77,9 +76,10 @@ std::uint64_t predict_model_bytes(const std::filesystem::path& directory) {
   return directory_bytes(directory);
 }
 
-std::uint64_t predict_training_bytes(const MemoryShape& shape, unsigned copies) {
+std::uint64_t predict_training_bytes(const MemoryShape& shape, unsigned copies, std::string_view backend) {
   const std::uint64_t tables = FactorTable::bytes({shape.users, shape.rank, shape.biases}) +
                                FactorTable::bytes({shape.items, shape.rank, shape.biases});
+  if (backend == "cuda") return tables * copies + cuda_host_bytes(shape);
   return tables * (1 + copies) + cpu_working_bytes(shape);
 }
 
@@ -100,6 +100,12 @@ void require_memory(std::uint64_t more_bytes, const MemoryBudget& budget, const 
       ErrorCode::kOutOfMemory,
       fmt::format("{} needs about {} more, {} {}; {}", what, bytes_text(more_bytes), bytes_text(have), source, remedy),
       "memory");
+}
+
+std::string device_shortage(std::uint64_t need_bytes, std::uint64_t free_bytes, const std::string& what) {
+  if (need_bytes <= free_bytes) return "";
+  return fmt::format("{} needs about {}, the GPU has {} free, {} too much", what, bytes_text(need_bytes),
+                     bytes_text(free_bytes), bytes_text(need_bytes - free_bytes));
 }
 
 std::string bytes_text(std::uint64_t bytes) {

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <string_view>
 
 #include "concerto/compute/backend.hpp"
 
@@ -23,12 +24,16 @@ struct MemoryBudget {
 /// The bytes of a model directory: what a loaded model takes.
 [[nodiscard]] std::uint64_t predict_model_bytes(const std::filesystem::path& directory);
 
-/// Bytes of factor tables, their kept copies and working memory. `copies`: host copies of the tables.
-[[nodiscard]] std::uint64_t predict_training_bytes(const MemoryShape& shape, unsigned copies);
+/// Bytes of host memory that training takes: factor tables, `copies` kept copies of them, and what the backend of this
+/// name works in. A backend on a GPU keeps its tables there: on the host are the copies alone.
+[[nodiscard]] std::uint64_t predict_training_bytes(const MemoryShape& shape, unsigned copies, std::string_view backend);
 
 /// Error{kOutOfMemory} saying need, have and remedy when `more_bytes` beyond what the process holds now do not fit.
 void require_memory(std::uint64_t more_bytes, const MemoryBudget& budget, const std::string& what,
                     const std::string& remedy);
+
+/// "" where `need_bytes` fit in what a GPU has free; else one sentence saying need, have and what is too much.
+[[nodiscard]] std::string device_shortage(std::uint64_t need_bytes, std::uint64_t free_bytes, const std::string& what);
 
 /// "1.5 GiB", "12 MiB".
 [[nodiscard]] std::string bytes_text(std::uint64_t bytes);

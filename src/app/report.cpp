@@ -74,7 +74,7 @@ Json final_json(const TrainReport& report) {
   json["total_seconds"] = report.total_seconds;
   json["updates_per_second"] = per_epoch > 0.0 ? static_cast<double>(report.data.train_entries) / per_epoch : 0.0;
   json["peak_rss_bytes"] = report.peak_rss_bytes;
-  json["device_bytes"] = 0;
+  json["device_bytes"] = report.device_bytes;
   return json;
 }
 

@@ -47,6 +47,7 @@ struct TrainReport {
   double load_seconds = 0.0;
   double total_seconds = 0.0;
   std::uint64_t peak_rss_bytes = 0;
+  std::uint64_t device_bytes = 0;  ///< the most GPU memory that was in use at a time; 0 where no GPU ran
 };
 
 /// Sum over epochs, and the median without the first epoch (of the first alone where there is no other).

@@ -180,8 +180,10 @@ Run::Run(Backend& backend, const Dataset& data, const HeldOut* test, const HeldO
     state_.grid = backend.load_grid(by_user, by_item);
   } else {
     const WorkModel work = options.solver == SolverKind::kAls ? als_work(options) : subspace_work(options);
-    state_.user_steps = cut_blocks(by_user, options.steps_per_half_sweep, work);
-    state_.item_steps = cut_blocks(by_item, options.steps_per_half_sweep, work);
+    const std::uint32_t steps =
+        options.steps_per_half_sweep > 0 ? options.steps_per_half_sweep : backend.steps_per_half_sweep();
+    state_.user_steps = cut_blocks(by_user, steps, work);
+    state_.item_steps = cut_blocks(by_item, steps, work);
   }
   kept_.users = start_values(options, Side::kUsers, by_user, warm_start ? warm_start->users : nullptr);
   kept_.items = start_values(options, Side::kItems, by_item, warm_start ? warm_start->items : nullptr);

@@ -1,10 +1,13 @@
 // Which backends the suite runs, and how an outcome is compared.
 //
-// A case is a backend and, for cpu, one of the instruction sets of this machine. Every computation is run with 1, 2 and
-// 3 threads and must give the same bytes each time; then it is compared with the reference backend, whose outcome is
-// computed once for each key.
+// The suite is linked into two programs that differ in their cases: cases_cpu_and_device.cpp (the cpu backend with each
+// instruction set of this machine, and the cuda backend where there is a GPU) and cases_cuda_on_host.cpp (the cuda
+// backend on the host machine of support/simt). A case runs every computation several times, with whatever must not
+// matter changed in between, and the bytes must be the same; then the outcome is compared with the reference backend's,
+// which is computed once for each key.
 #pragma once
 
+#include <cmath>
 #include <functional>
 #include <map>
 #include <memory>
@@ -14,39 +17,30 @@
 
 #include <gtest/gtest.h>
 
-#include "concerto/base/thread_pool.hpp"
 #include "concerto/compute/backend.hpp"
 #include "concerto/compute/backends.hpp"
 
+#include "rounded_gathers.hpp"
 #include "support/same_bytes.hpp"
 
 namespace concerto::test {
 
+struct Outcome;
+using Computation = std::function<Outcome(Backend&)>;
+
 struct BackendCase {
   std::string name;
-  std::string instruction_set;  ///< empty for the reference
-  bool is_reference = false;
+  std::string backend;                             ///< as Backend::name says
+  std::function<Outcome(const Computation&)> run;  ///< on this backend; see run_on
+  bool gathers_bf16 = false;                       ///< compared with a reference that does, too
+  bool is_slow = false;                            ///< runs kernels without a device: see is_run
   friend std::ostream& operator<<(std::ostream& out, const BackendCase& backend) { return out << backend.name; }
 };
 
-inline std::string alphanumeric(std::string name) {
-  std::erase_if(name, [](unsigned char c) { return std::isalnum(c) == 0; });
-  return name;
-}
-
-/// The optimized backends.
-inline std::vector<BackendCase> optimized_backends() {
-  std::vector<BackendCase> cases;
-  for (const std::string& set : cpu_instruction_sets()) cases.push_back({"Cpu" + alphanumeric(set), set, false});
-  return cases;
-}
-
-/// The reference too, for what is asserted directly.
-inline std::vector<BackendCase> all_backends() {
-  std::vector<BackendCase> cases = optimized_backends();
-  cases.insert(cases.begin(), {"Reference", "", true});
-  return cases;
-}
+/// The optimized backends of this program.
+std::vector<BackendCase> optimized_backends();
+/// Those whose SGD visits entries in the contract's order.
+std::vector<BackendCase> sgd_backends();
 
 /// What a computation leaves behind.
 struct Outcome {
@@ -65,24 +59,19 @@ inline bool same_bytes(const Outcome& a, const Outcome& b) {
 /// A few units in the last place of a warm start: random_table() draws rows of norm 1.
 inline constexpr double kStartRounding = 1e-6;
 
-using Computation = std::function<Outcome(Backend&)>;
+/// The reference too, for what is asserted directly.
+inline std::vector<BackendCase> with_reference(std::vector<BackendCase> cases) {
+  const auto run = [](const Computation& compute) { return compute(*make_reference_backend()); };
+  cases.insert(cases.begin(), BackendCase{.name = "Reference", .backend = "reference", .run = run});
+  return cases;
+}
+inline std::vector<BackendCase> all_backends() {
+  return with_reference(optimized_backends());
+}
 
-/// Runs on the case's backend; cpu with 1, 2 and 3 threads, whose outcomes must be the same bytes.
+/// Runs on the case's backend. It may run several times, and fails where the bytes differ.
 inline Outcome run_on(const BackendCase& which, const Computation& compute) {
-  if (which.is_reference) return compute(*make_reference_backend());
-  select_cpu_instruction_set(which.instruction_set);
-  Outcome first;
-  for (unsigned threads = 1; threads <= 3; ++threads) {
-    ThreadPool pool(threads);
-    Outcome outcome = compute(*make_cpu_backend(pool));
-    if (threads == 1) {
-      first = std::move(outcome);
-    } else {
-      EXPECT_TRUE(same_bytes(first, outcome)) << threads << " threads and 1 thread differ in bytes";
-    }
-  }
-  select_cpu_instruction_set("");
-  return first;
+  return which.run(compute);
 }
 
 /// The reference's outcome, computed once for each key in the life of the program.
@@ -91,6 +80,33 @@ inline const Outcome& reference_outcome(const std::string& key, const Computatio
   const auto found = known.find(key);
   if (found != known.end()) return found->second;
   return known.emplace(key, compute(*make_reference_backend())).first->second;
+}
+/// That of a reference which rounds what the case's backend rounds.
+inline const Outcome& reference_outcome(const BackendCase& which, const std::string& key, const Computation& compute) {
+  if (!which.gathers_bf16) return reference_outcome(key, compute);
+  return reference_outcome(key + "/bf16", [&](Backend& reference) {
+    RoundedGathers rounded(reference);
+    return compute(rounded);
+  });
+}
+
+/// A table as the case's backend reads it where it is the fixed side of a step.
+inline FactorTable as_gathered(const BackendCase& which, const FactorTable& table) {
+  return which.gathers_bf16 ? rounded_to_bf16(table) : table;
+}
+
+/// How near the loss of a full run must come to the reference's, relative to it. With bf16 gathers both round the
+/// factors before each half-sweep: where those differ in their last fp32 bit, one may round up and the other down, a
+/// step of 2^-8 of the value, and the next half-sweep starts from there. Single half-sweeps have no such allowance.
+inline double run_tolerance(const BackendCase& which) {
+  return which.gathers_bf16 ? 1e-3 : 1e-4;
+}
+
+/// Kernels that run on the host take seconds where a device takes microseconds: there, ranks above 16 are run with one
+/// objective of each kind, as named by main_objectives() or the nearest to it in all_objectives().
+inline bool is_run(const BackendCase& which, const std::string& objective, std::uint32_t rank) {
+  return !which.is_slow || rank <= 16 || objective == "BiasedNu1" || objective.starts_with("UnobservedI") ||
+         objective == "Unobserved" || objective == "AlphaProduct";
 }
 
 inline double norm(std::span<const float> values) {

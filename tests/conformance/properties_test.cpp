@@ -23,11 +23,16 @@ TEST_P(Properties, TheLossIsTheDefinition) {
     });
     const double expected = objective_by_definition(named.objective, problem, DoubleTable(outcome.tables[0]),
                                                     DoubleTable(outcome.tables[1]));
-    EXPECT_NEAR(outcome.numbers[0], expected, 1e-5 * expected) << named.name;
+    // The sum over all pairs is made from Gram matrices of rounded factors where the backend rounds.
+    const double tolerance = GetParam().gathers_bf16 && named.objective.is_implicit() ? 1e-3 : 1e-5;
+    EXPECT_NEAR(outcome.numbers[0], expected, tolerance * expected) << named.name;
   }
 }
 
 TEST_P(Properties, TheLossNeverRises) {
+  // Rows that are exact against a rounded side are not the best against the side itself: near the end, the loss may
+  // rise by what the rounding costs.
+  const double most = 1.0 + (GetParam().gathers_bf16 ? 1e-3 : 1e-6);
   for (const NamedObjective& named : all_objectives()) {
     const Problem problem = awkward_problem(67, 131, 1500, named.values, 2);
     for (const SolverSettings& settings :
@@ -41,7 +46,7 @@ TEST_P(Properties, TheLossNeverRises) {
           for (const Side side : {Side::kItems, Side::kUsers}) {
             training.solve(side, settings);
             const double after = training.loss();
-            EXPECT_LE(after, before * (1.0 + 1e-6)) << "epoch " << epoch;
+            EXPECT_LE(after, before * most) << "epoch " << epoch;
             before = after;
           }
         }
@@ -61,7 +66,7 @@ TEST_P(Properties, ExactRowsHaveZeroGradient) {
       return Outcome{{training.table(Side::kUsers), training.table(Side::kItems)}, {}};
     });
     DoubleTable x(outcome.tables[0]);
-    DoubleTable y(outcome.tables[1]);
+    DoubleTable y(as_gathered(GetParam(), outcome.tables[1]));
     DoubleTable zero(FactorTable({13, 5, named.objective.biases}));
     double at_zero = 0.0;
     for (std::size_t c = 0; c < 5; ++c) {
@@ -112,7 +117,7 @@ TEST_P(Properties, EliminatedBiasesSolveTheJointSystem) {
       training.solve(Side::kUsers, {.inner = InnerSolver::kCholesky});
       return Outcome{{training.table(Side::kUsers), training.table(Side::kItems)}, {}};
     });
-    const FactorTable& items = outcome.tables[1];
+    const FactorTable items = as_gathered(GetParam(), outcome.tables[1]);
     const CompressedRows view = problem.by_user.view();
     for (RowIndex u = 1; u + 1 < view.rows; ++u) {
       std::vector<std::vector<double>> a(kRank + 1, std::vector<double>(kRank + 1, 0.0));

@@ -7,6 +7,20 @@
 namespace concerto::test {
 namespace {
 
+/// Into how many blocks the case's backend cuts.
+SgdLimits limits_of(const BackendCase& which) {
+  return which.backend == "cuda" ? cuda_sgd_limits() : SgdLimits{};
+}
+
+/// The outcome of a reference backend that cuts into as many blocks, computed once for each key and limits.
+const Outcome& reference_outcome(const SgdLimits& limits, const std::string& key, const Computation& compute) {
+  const std::string cut = std::to_string(limits.entries_per_block) + "/" + std::to_string(limits.few_blocks_per_side) +
+                          "/" + std::to_string(limits.min_block_entries) + "/" +
+                          std::to_string(limits.max_blocks_per_side);
+  return test::reference_outcome(key + "/blocks " + cut,
+                                 [&](Backend&) { return compute(*make_reference_backend(limits)); });
+}
+
 /// Pairs drawn with repetition, items with a skew, so that blocks differ in shape.
 Problem dense_problem(RowIndex users, RowIndex items, std::size_t entries) {
   Random random(13, 3);
@@ -54,7 +68,7 @@ class Sgd : public ::testing::TestWithParam<ObjectiveCase> {
     const Computation compute = [&](Backend& on) { return run_sgd(on, problem, named.objective, rank, settings); };
     const std::string key = "sgd/" + named.name + "/" + problem.name + "/" + std::to_string(rank) + "/" +
                             std::to_string(settings.epochs) + (settings.nonnegative ? "/nonnegative" : "");
-    const Outcome& expected = reference_outcome(key, compute);
+    const Outcome& expected = reference_outcome(limits_of(backend), key, compute);
     const Outcome actual = run_on(backend, compute);
     expect_rows_near(actual.tables[0], expected.tables[0], tolerance);
     expect_rows_near(actual.tables[1], expected.tables[1], tolerance);
@@ -69,7 +83,7 @@ TEST_P(Sgd, OneBlockAgrees) {
 
 TEST_P(Sgd, ManyBlocksAgree) {
   const Problem problem = dense_problem(211, 197, 40000);
-  ASSERT_GE(sgd_blocks_per_side(40000, 211, 197), 3U);
+  ASSERT_GE(sgd_blocks_per_side(40000, 211, 197, limits_of(std::get<0>(GetParam()))), 3U);
   for (const std::uint32_t rank : {1U, 7U, 64U, 67U}) compare(problem, rank, {});
 }
 
@@ -96,7 +110,7 @@ TEST_P(Sgd, SingleRowsAndColumnsAgree) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Backends, Sgd,
-                         ::testing::Combine(::testing::ValuesIn(optimized_backends()),
+                         ::testing::Combine(::testing::ValuesIn(sgd_backends()),
                                             ::testing::ValuesIn(explicit_objectives())),
                          objective_case_name);
 
@@ -158,7 +172,7 @@ TEST_P(SgdDirect, AccumulatorsOutliveEpochsAndEndWithAWrite) {
   });
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, SgdDirect, ::testing::ValuesIn(all_backends()), case_name);
+INSTANTIATE_TEST_SUITE_P(Backends, SgdDirect, ::testing::ValuesIn(with_reference(sgd_backends())), case_name);
 
 TEST(SgdOrder, CutsCoverAllRowsAtEqualEntries) {
   const Problem problem = dense_problem(211, 197, 40000);
@@ -201,17 +215,24 @@ TEST(SgdOrder, StrataCoverTheGridOnceWithoutSharingRows) {
 }
 
 TEST(SgdOrder, BlocksGrowWithEntriesAndStopAtRows) {
-  EXPECT_EQ(sgd_blocks_per_side(0, 0, 0), 1U);
-  EXPECT_EQ(sgd_blocks_per_side(100, 100, 100), 1U);
-  std::uint32_t before = 1;
-  for (EntryIndex entries = 1; entries < EntryIndex{1} << 40; entries *= 2) {
-    const std::uint32_t count = sgd_blocks_per_side(entries, 1U << 30, 1U << 30);
-    EXPECT_GE(count, before) << entries;
-    before = count;
+  for (const SgdLimits& limits : {SgdLimits{}, cuda_sgd_limits()}) {
+    EXPECT_EQ(sgd_blocks_per_side(0, 0, 0, limits), 1U);
+    EXPECT_EQ(sgd_blocks_per_side(100, 100, 100, limits), 1U);
+    std::uint32_t before = 1;
+    for (EntryIndex entries = 1; entries < EntryIndex{1} << 40; entries *= 2) {
+      const std::uint32_t count = sgd_blocks_per_side(entries, 1U << 30, 1U << 30, limits);
+      EXPECT_GE(count, before) << entries;
+      before = count;
+    }
+    EXPECT_EQ(before, limits.max_blocks_per_side);
+    EXPECT_EQ(sgd_blocks_per_side(EntryIndex{1} << 40, 100, 3, limits), 3U);
+    EXPECT_EQ(sgd_blocks_per_side(EntryIndex{1} << 40, 2, 100, limits), 2U);
   }
-  EXPECT_EQ(before, kSgdMaxBlocksPerSide);
-  EXPECT_EQ(sgd_blocks_per_side(EntryIndex{1} << 40, 100, 3), 3U);
-  EXPECT_EQ(sgd_blocks_per_side(EntryIndex{1} << 40, 2, 100), 2U);
+}
+
+TEST(SgdOrder, ADeviceHasABlockForEachMultiprocessorFromFewMillionEntriesOn) {
+  EXPECT_EQ(sgd_blocks_per_side(5'000'000, 100'000, 100'000, cuda_sgd_limits()), 132U);
+  EXPECT_EQ(sgd_blocks_per_side(99'072'112, 480'189, 17'770, cuda_sgd_limits()), 132U);
 }
 
 }  // namespace

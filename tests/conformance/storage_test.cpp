@@ -69,7 +69,7 @@ TEST_P(Storage, InitialValuesDependOnNothingElse) {
 
 TEST_P(Storage, SaysWhatItIs) {
   run_on(GetParam(), [&](Backend& backend) {
-    EXPECT_EQ(backend.name(), GetParam().is_reference ? "reference" : "cpu");
+    EXPECT_EQ(backend.name(), GetParam().backend);
     EXPECT_TRUE(backend.description().starts_with(backend.name())) << backend.description();
     return Outcome{};
   });

@@ -60,7 +60,7 @@ TEST_P(TopK, WholeNumbersWithManyTiesAreExact) {
                               .k = k};
         const Computation compute = [&](Backend& on) { return rank_on(on, ranking); };
         const Outcome& expected = reference_outcome(
-            "top_k/" + std::to_string(rank) + "/" + std::to_string(k) + (biases ? "/biases" : ""), compute);
+            GetParam(), "top_k/" + std::to_string(rank) + "/" + std::to_string(k) + (biases ? "/biases" : ""), compute);
         EXPECT_EQ(run_on(GetParam(), compute).numbers, expected.numbers);
       }
     }
@@ -79,7 +79,7 @@ TEST_P(TopK, ScoresAgreeWithinRounding) {
                             .cosine = cosine};
       const Computation compute = [&](Backend& on) { return rank_on(on, ranking); };
       const Outcome& expected =
-          reference_outcome("top_k/random/" + std::to_string(rank) + (cosine ? "/cosine" : ""), compute);
+          reference_outcome(GetParam(), "top_k/random/" + std::to_string(rank) + (cosine ? "/cosine" : ""), compute);
       const Outcome actual = run_on(GetParam(), compute);
       std::size_t moved = 0;
       const std::size_t places = std::size_t{31} * 20;

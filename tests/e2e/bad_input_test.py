@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Every kind of bad input: status 2, one line that names the place, nothing written."""
 import gzip
+import re
 import unittest
 
 from program import ProgramTest, settings
@@ -47,7 +48,8 @@ BAD_SETTINGS = [
     ("no such place for the model", {"output": {"model": "no/model"}}, ["output.model"]),
     ("no such place for the report", {"output": {"report": "no/report.json"}}, ["output.report"]),
     ("no such warm start", {"model": {"warm_start": "nothing"}}, ["model.warm_start"]),
-    ("not built in", {"compute": {"backend": "cuda"}}, ["cuda"]),
+    ("unknown backend", {"compute": {"backend": "gpu"}}, ["compute.backend", "gpu"]),
+    ("unknown precision", {"compute": {"gather": "fp16"}}, ["compute.gather", "fp16", "bf16", "fp32"]),
     ("a later table", {"replication": {"level": "strong"}}, ["replication"]),
     ("too little memory", {"compute": {"memory_limit_bytes": 1000000}}, ["memory"]),
 ]
@@ -84,6 +86,21 @@ class BadInputTest(ProgramTest):
         for name, tables, words in BAD_SETTINGS:
             with self.subTest(name):
                 self.refuse(["train", "run.toml", *settings(**tables)], words)
+
+    def test_a_gpu_that_is_not_there(self):
+        automatic = self.call("train", "run.toml", *settings(compute={"backend": "auto"}))
+        self.assertEqual(automatic.returncode, 0, automatic.stderr)
+        if "runs on cuda: " in automatic.stderr:
+            print("SKIPPED: there is a GPU here")
+            return
+        reason = re.search(r"runs on cpu: .* \(no GPU: (.+)\)\n", automatic.stderr)
+        self.assertIsNotNone(reason, automatic.stderr)
+        where = f'compute.backend = "cuda": {reason[1]}'
+        self.refuse(["train", "run.toml", *settings(compute={"backend": "cuda"}, output={"model": "second"})], [where])
+        for command in (["evaluate", "model", "--data", "ratings.txt", "--metrics", "rmse"],
+                        ["recommend", "model", "--users", "1"], ["similar", "model", "--items", "1"]):
+            with self.subTest(command[0]):
+                self.refuse([*command, "--backend", "cuda"], [where])
 
     def test_configuration_files(self):
         for content, words in ((CONFIG + "[model]\n", ["run.toml:"]), ("x = [\n", ["run.toml:"]), ("", ["data.train"])):

@@ -26,7 +26,9 @@ VENDORS = [
     ("openblas", r"cblas\.h|openblas_config\.h|lapacke?\.h"),
     ("CLI11", r"CLI/"),
     ("spdlog", r"spdlog/"),
-    ("posix", r"(sys|netinet|arpa|linux)/|(unistd|fcntl|sched|pthread|signal|termios|dlfcn|poll|time)\.h"),
+    ("cuda", r"(cuda(_\w+)?|cu(blas|rand|solver|sparse)\w*|mma|nvrtc|cooperative_groups)\.h$|(cuda|cub|thrust)/"),
+    ("loader", r"dlfcn\.h"),
+    ("posix", r"(sys|netinet|arpa|linux)/|(unistd|fcntl|sched|pthread|signal|termios|poll|time)\.h"),
 ]
 
 # The standard library: no slash, no extension.
@@ -35,21 +37,38 @@ STANDARD = re.compile(r"[a-z_0-9]+")
 # What each folder may use: contracts (besides its own) and vendors. "fmt" goes with base everywhere.
 EVERYTHING = "everything"
 FOLDERS = {
-    "src/base": (["base"], ["fmt", "xxhash", "posix"]),
-    "src/data": (["base", "data"], ["fmt", "zlib", "zstd", "posix"]),
+    "src/base": (["base"], ["fmt", "xxhash", "posix", "loader"]),
+    "src/data": (["base", "data"], ["fmt", "zlib", "zstd", "posix", "loader"]),
     "src/model": (["base", "data", "model"], ["fmt", "nlohmann"]),
     "src/train": (["base", "data", "model", "compute", "train"], ["fmt"]),
     "src/config": (ORDER, ["fmt", "toml++"]),
     "src/app": (ORDER, EVERYTHING),
     "kernels/reference": (["base", "data", "model", "compute"], ["fmt"]),
     "kernels/cpu": (["base", "data", "model", "compute"], ["fmt", "highway", "openblas"]),
+    "kernels/cuda": (["base", "data", "model", "compute"], ["fmt"]),
+    "kernels/cuda/nvidia": (["base", "data", "model", "compute"], ["fmt", "cuda", "loader"]),
+    "kernels/cuda/nvidia/device": ([], ["cuda"]),
 }
+
+# Where a header in quotes may lie besides the folder of the file that includes it. A header of device/ is the device's
+# own in the library, the host machine's in tests: each has the same names.
+HEADER_FOLDERS = {
+    "kernels/cuda": ["kernels/cuda", "kernels/cuda/nvidia"],
+    "kernels/cuda/nvidia": ["kernels/cuda", "kernels/cuda/nvidia"],
+    "kernels/cuda/nvidia/device": ["kernels/cuda", "kernels/cuda/nvidia"],
+}
+# What kernels/cuda may include of kernels/cuda/nvidia: what the host machine has too.
+DEVICE_HEADERS = ("device/",)
+
+# Programs that measure or test a vendor's own library; everything else outside the folders above leaves CUDA's headers
+# alone, or tests could not run without them.
+CUDA_PROGRAMS = ("bench/kernels/cuda/",)
 
 # A vendor whose headers stay within this many files of a folder, so that it can be replaced.
 FEW_FILES = {"zlib": 2, "zstd": 2, "nlohmann": 2, "toml++": 2, "xxhash": 2}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
-SOURCES = (".cpp", ".hpp")
+SOURCES = (".cpp", ".hpp", ".cu", ".cuh")
 
 
 def vendor_of(header):
@@ -65,10 +84,20 @@ def rule_of(path):
     parts = path.split("/")
     if parts[:2] == ["include", "concerto"] and len(parts) == 4 and parts[2] in ORDER:
         return f"contract {parts[2]}", ORDER[: ORDER.index(parts[2]) + 1], ["fmt"] if parts[2] == "base" else []
-    folder = "/".join(parts[:2])
-    if folder in FOLDERS and len(parts) == 3:
-        return folder, *FOLDERS[folder]
-    return None
+    folder = posixpath.dirname(path)
+    return (folder, *FOLDERS[folder]) if folder in FOLDERS else None
+
+
+def is_header_in_reach(tree, path, layer, header):
+    """A header of the file's own folder, or of those its layer shares."""
+    if ".." in header.split("/"):
+        return False
+    if posixpath.join(posixpath.dirname(path), header) in tree.paths:
+        return layer != "kernels/cuda" or "/" not in header
+    for folder in HEADER_FOLDERS.get(layer, []):
+        if posixpath.join(folder, header) in tree.paths:
+            return layer != "kernels/cuda" or header.startswith(DEVICE_HEADERS)
+    return False
 
 
 def check_include(tree, path, rule, bracket, header):
@@ -80,19 +109,26 @@ def check_include(tree, path, rule, bracket, header):
             if contract not in contracts:
                 return f"{layer} may not use contract {contract}"
             return None if f"include/{header}" in tree.paths else f"no such contract header: {header}"
-        if ".." in header.split("/") or posixpath.join(posixpath.dirname(path), header) not in tree.paths:
-            return f"'{header}' is not a header of the same folder"
-        return None
+        return None if is_header_in_reach(tree, path, layer, header) else f"'{header}' is not a header of the same folder"
     if header.startswith("concerto/"):
         return "contracts are included with quotes"
     vendor = vendor_of(header)
-    if vendor == "standard" or (vendor is not None and (vendors == EVERYTHING or vendor in vendors)):
+    if vendor == "standard" or (vendor is not None and (vendor in vendors or (vendors == EVERYTHING and vendor != "cuda"))):
         return None
     return f"{layer} may not use <{header}>" + ("" if vendor else " (no rule knows this header)")
 
 
+def cuda_violations(tree):
+    """CUDA's headers in tests and benchmarks, which the table does not bind otherwise."""
+    return [f"{path}:{number}: a CUDA header outside kernels/cuda/nvidia"
+            for path in tree.with_suffix(*SOURCES) if path.startswith(("tests/", "bench/"))
+            and not path.startswith(CUDA_PROGRAMS)
+            for number, line in tree.lines(path)
+            if (match := INCLUDE.match(line)) and vendor_of(match.group(2)) == "cuda"]
+
+
 def layer_violations(tree):
-    found = []
+    found = cuda_violations(tree)
     users = collections.defaultdict(set)
     for path in tree.with_suffix(*SOURCES):
         if path.split("/")[0] not in ("include", "src", "kernels"):
@@ -124,6 +160,13 @@ CLEAN = {
     "src/data/reader.cpp": '#include <zlib.h>\n#include "concerto/data/ratings.hpp"\n#include "lines.hpp"\n',
     "src/data/lines.hpp": "#include <string>\n",
     "kernels/cpu/gram.cpp": "#include <hwy/highway.h>\n",
+    "kernels/cuda/runtime.hpp": "#include <fmt/format.h>\n",
+    "kernels/cuda/gram.cu": '#include "runtime.hpp"\n#include "device/simt.cuh"\n',
+    "kernels/cuda/nvidia/checked.hpp": "#include <string_view>\n",
+    "kernels/cuda/nvidia/runtime.cpp": '#include "runtime.hpp"\n#include <cuda_runtime.h>\n#include <dlfcn.h>\n',
+    "kernels/cuda/nvidia/sort.cu": '#include <cub/device/device_scan.cuh>\n#include "nvidia/checked.hpp"\n',
+    "kernels/cuda/nvidia/device/simt.cuh": '#include <cuda_runtime.h>\n#include "nvidia/checked.hpp"\n',
+    "bench/kernels/cuda/bench.cpp": "#include <cuda_runtime.h>\n",
     "src/app/main.cpp": '#include <CLI/CLI.hpp>\n#include "concerto/train/trainer.hpp"\n',
 }
 
@@ -141,6 +184,20 @@ PLANTED = {
     "src/novelty/bad.cpp": ("", "no row of the layer table"),
     "kernels/cpu/bad.cpp": ('#include "concerto/train/trainer.hpp"', "may not use contract train"),
     "kernels/reference/bad.cpp": ("#include <hwy/highway.h>", "may not use <hwy/highway.h>"),
+    "kernels/cuda/bad.cu": ("#include <cuda_runtime.h>", "may not use <cuda_runtime.h>"),
+    "kernels/cuda/worse.cuh": ("#include <cub/cub.cuh>", "may not use <cub/cub.cuh>"),
+    "kernels/cuda/bad.cpp": ('#include "nvidia/checked.hpp"', "not a header of the same folder"),
+    "kernels/cuda/bad.hpp": ('#include "concerto/train/trainer.hpp"', "may not use contract train"),
+    "kernels/cuda/loads.cpp": ("#include <dlfcn.h>", "may not use <dlfcn.h>"),
+    "kernels/cuda/nvidia/bad.cpp": ("#include <hwy/highway.h>", "may not use <hwy/highway.h>"),
+    "kernels/cuda/nvidia/bad.cu": ('#include "concerto/config/config.hpp"', "may not use contract config"),
+    "kernels/cuda/nvidia/device/bad.cuh": ('#include "concerto/base/ids.hpp"', "may not use contract base"),
+    "kernels/cuda/extra/bad.cu": ("", "no row of the layer table"),
+    "kernels/cpu/worse.cpp": ("#include <cublas_v2.h>", "may not use <cublas_v2.h>"),
+    "src/app/worse.cpp": ("#include <cuda_runtime.h>", "may not use <cuda_runtime.h>"),
+    "include/concerto/compute/bad.hpp": ("#include <cuda_bf16.h>", "may not use <cuda_bf16.h>"),
+    "tests/unit/bad_test.cpp": ("#include <cuda_runtime_api.h>", "a CUDA header outside kernels/cuda/nvidia"),
+    "bench/kernels/bad.cpp": ("#include <thrust/sort.h>", "a CUDA header outside kernels/cuda/nvidia"),
     "src/base/bad.cpp": ("#include <concerto/base/ids.hpp>", "with quotes"),
 }
 

@@ -9,7 +9,7 @@ import unittest
 
 from repository import PlantedTree, repository
 
-CODE = (".cpp", ".hpp", ".py", ".cmake", "CMakeLists.txt")
+CODE = (".cpp", ".hpp", ".cu", ".cuh", ".py", ".cmake", "CMakeLists.txt")
 FOREIGN_TEXT = ("LICENSE", "tests/fuzz/corpus/")  # as it came
 MAX_LINES = 600
 MAX_BYTES = 1 << 20
@@ -46,7 +46,7 @@ def unopened_files(tree):
         lines = [line for _, line in tree.lines(path)[:3]]
         if lines and lines[0].startswith("#!"):
             lines = lines[1:]
-        openings = ("//", "/*") if path.endswith((".cpp", ".hpp")) else ("#", '"""')
+        openings = ("//", "/*") if path.endswith((".cpp", ".hpp", ".cu", ".cuh")) else ("#", '"""')
         if not lines or not lines[0].startswith(openings):
             found.append(f"{path}:1: does not open with a comment that says what it is")
     return found
@@ -138,11 +138,15 @@ CLEAN = {
 # For each lint: a planted file, its content, and whether it has the run bit.
 PLANTED = [
     (long_files, "src/b.cpp", "// b\n" * (MAX_LINES + 1), False),
+    (long_files, "kernels/b.cu", "// b\n" * (MAX_LINES + 1), False),
     (large_files, "bench/b.json", "0" * (MAX_BYTES + 1) + "\n", False),
     (unopened_files, "src/b.cpp", "int b;\n", False),
+    (unopened_files, "kernels/b.cu", "int b;\n", False),
+    (unopened_files, "kernels/b.cuh", "# b\n", False),
     (unopened_files, "scripts/b", "#!/usr/bin/env bash\nset -euo pipefail\n", True),
     (unopened_files, "configs/b.toml", "[model]\n", False),
     (marks, "src/b.cpp", "// b\n// TO" "DO: later\n", False),
+    (marks, "kernels/b.cuh", "// b\n// FIX" "ME: later\n", False),
     (marks, "scripts/b", "#!/usr/bin/env bash\n# not imple" "mented\nset -euo pipefail\n", True),
     (bad_characters, "src/b.cpp", "// b\n\tint b;\n", False),
     (bad_characters, "b.md", "caf\N{LATIN SMALL LETTER E WITH ACUTE}\n", False),

@@ -113,13 +113,21 @@ class Backend {
   /// One line on what it runs on: "cpu: 2 threads, AVX-512".
   [[nodiscard]] virtual std::string description() const = 0;
 
+  /// The most device memory that was in use at a time, in bytes; 0 for backends that compute in host memory.
+  [[nodiscard]] virtual std::uint64_t peak_device_bytes() const noexcept { return 0; }
+
+  /// Into how many calls the rows of a half-sweep are best cut: enough that a stop request is met soon, few enough that
+  /// a call keeps the backend busy.
+  [[nodiscard]] virtual std::uint32_t steps_per_half_sweep() const noexcept { return 16; }
+
   // -- storage --
   /// A table of zeros. Optimizer state for SGD is part of it and starts at 1.
   [[nodiscard]] virtual std::unique_ptr<Buffer> create_table(const TableShape& shape) = 0;
   /// Copies rows between a host table of the same shape and a buffer (biases too; writing resets optimizer state).
   virtual void write_rows(Buffer& table, RowRange rows, const FactorTable& host) = 0;
   virtual void read_rows(const Buffer& table, RowRange rows, FactorTable& host) const = 0;
-  /// Makes one orientation usable. Host backends keep the view: the caller's memory must outlive the buffer.
+  /// Makes one orientation usable. A backend may keep the view: the caller's memory must
+  /// outlive the buffer.
   [[nodiscard]] virtual std::unique_ptr<Buffer> load_ratings(const CompressedRows& ratings) = 0;
   /// Makes the 2-D blocks of SGD from the user orientation, cut at equal numbers of entries. Copies: 8 bytes an entry.
   [[nodiscard]] virtual std::unique_ptr<Buffer> load_grid(const CompressedRows& by_user,

@@ -1,12 +1,12 @@
 // The order in which an SGD epoch visits the entries: a pure function of the sizes, the seed and the epoch, shared by
 // all backends, so that they agree update by update and do not depend on the number of threads.
 //
-// The matrix is cut into B x B blocks, B = sgd_blocks_per_side(). A stratum of shift s is the B blocks
-// (user block p, item block (p + s) mod B): they share no row. An epoch executes the strata in the order of
-// sgd_strata(); serially, a stratum's blocks run p = 0, 1, ..., B - 1 and a block's entries by user, then by item, in
-// the order of the user orientation (duplicates in the order in which they stand there). Blocks of one stratum may run
-// at the same time, and a block may start as soon as the blocks of the stratum before that share its user block or its
-// item block are done: the result is the serial one, bit for bit.
+// The matrix is cut into B x B blocks, B = sgd_blocks_per_side() within the limits of the backend. A stratum of shift s
+// is the B blocks (user block p, item block (p + s) mod B): they share no row. An epoch executes the strata in the
+// order of sgd_strata(); serially, a stratum's blocks run p = 0, 1, ..., B - 1 and a block's entries by user, then by
+// item, in the order of the user orientation (duplicates in the order in which they stand there). Blocks of one stratum
+// may run at the same time, and a block may start as soon as the blocks of the stratum before that share its user block
+// or its item block are done: the result is the serial one, bit for bit.
 //
 // Blocks are cut between rows, not between chunks: a grid is private to its backend, and tables with few chunks would
 // give blocks of unequal size. This file moves no data and does no arithmetic on factors.
@@ -22,20 +22,26 @@
 
 namespace concerto {
 
-/// A block holds about this many entries, within the limits below. Larger blocks give longer runs of entries of one
-/// user, whose vector stays in registers over its run (measured: blocks of 4,096 cost a third of the speed at 9 million
-/// entries); smaller ones let more threads work at a time. Quality is the same.
-inline constexpr EntryIndex kSgdEntriesPerBlock = 32768;
-/// This many blocks a side at least, for the threads of a common machine, if that leaves a block kSgdMinBlockEntries.
-inline constexpr std::uint32_t kSgdFewBlocksPerSide = 8;
-inline constexpr EntryIndex kSgdMinBlockEntries = 256;
-inline constexpr std::uint32_t kSgdMaxBlocksPerSide = 64;
+/// Into how many blocks a backend cuts. The defaults are the cpu and the reference backend's.
+struct SgdLimits {
+  /// A block holds about this many entries, within the limits below. Larger blocks give longer runs of entries of one
+  /// user, whose vector stays in registers over its run (measured on a CPU: blocks of 4,096 cost a third of the speed
+  /// at 9 million entries); smaller ones let more workers work at a time. Quality is the same.
+  EntryIndex entries_per_block = 32768;
+  /// This many blocks a side at least, for the workers of a common machine, if that leaves a block min_block_entries.
+  std::uint32_t few_blocks_per_side = 8;
+  EntryIndex min_block_entries = 256;
+  std::uint32_t max_blocks_per_side = 64;
+  friend constexpr bool operator==(const SgdLimits&, const SgdLimits&) = default;
+};
 
-/// B: sqrt(entries / kSgdEntriesPerBlock) within the limits above; at least 1, at most the rows of either side.
-[[nodiscard]] inline std::uint32_t sgd_blocks_per_side(EntryIndex entries, RowIndex users, RowIndex items) noexcept {
+/// B: sqrt(entries / entries_per_block) within the limits; at least 1, at most the rows of either side.
+[[nodiscard]] constexpr std::uint32_t sgd_blocks_per_side(EntryIndex entries, RowIndex users, RowIndex items,
+                                                          const SgdLimits& limits = {}) noexcept {
   std::uint32_t count = 1;
-  while (count < kSgdMaxBlocksPerSide && count < std::min(users, items)) {
-    const EntryIndex per_block = count < kSgdFewBlocksPerSide ? kSgdMinBlockEntries : kSgdEntriesPerBlock;
+  while (count < limits.max_blocks_per_side && count < std::min(users, items)) {
+    const EntryIndex per_block =
+        count < limits.few_blocks_per_side ? limits.min_block_entries : limits.entries_per_block;
     if (EntryIndex{count + 1} * (count + 1) * per_block > entries) break;
     ++count;
   }

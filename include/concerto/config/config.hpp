@@ -65,7 +65,7 @@ struct ComputeConfig {
   std::uint32_t threads = 0;     ///< 0: every processor this process may use
   bool deterministic = false;
   std::string gather = "bf16";           ///< cuda only: "bf16", "fp32"
-  std::uint64_t memory_limit_bytes = 0;  ///< 0: what the machine has available
+  std::uint64_t memory_limit_bytes = 0;  ///< of host memory; 0: what the machine has available
 };
 
 struct EvaluateConfig {

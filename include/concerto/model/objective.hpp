@@ -7,6 +7,7 @@
 //   implicit, unobserved  base a0   gram w          right w                     w = r, or 1 with values ignored
 //   implicit, alpha       base 1    gram c - 1      right c p                   p = r > 0; c = 1 + alpha |r| or alpha
 //   |r|
+// What an entry adds is constexpr, so that kernels on a device call the same functions.
 // Sources: Zhou et al. 2008 (ALS-WR); Rendle et al. 2022 (unobserved weight, frequency-scaled regularization); Hu,
 // Koren and Volinsky 2008 (confidence).
 #pragma once
@@ -35,10 +36,10 @@ struct Objective {
     float right;
   };
 
-  [[nodiscard]] bool is_implicit() const noexcept { return kind != ObjectiveKind::kExplicit; }
+  [[nodiscard]] constexpr bool is_implicit() const noexcept { return kind != ObjectiveKind::kExplicit; }
 
   /// The weight of Y^T Y in every row's system, and of (x.y)^2 over all pairs in the loss.
-  [[nodiscard]] double base_weight() const noexcept {
+  [[nodiscard]] constexpr double base_weight() const noexcept {
     switch (kind) {
       case ObjectiveKind::kImplicitUnobserved:
         return unobserved_weight;
@@ -51,13 +52,13 @@ struct Objective {
   }
 
   /// c of the alpha form for an observed value.
-  [[nodiscard]] float observed_confidence(float value) const noexcept {
-    const float scaled = static_cast<float>(alpha) * std::fabs(value);
+  [[nodiscard]] constexpr float observed_confidence(float value) const noexcept {
+    const float scaled = static_cast<float>(alpha) * (value < 0.0F ? -value : value);
     return confidence == Confidence::kOnePlus ? 1.0F + scaled : scaled;
   }
 
   /// What an entry adds to its row's system; `other_bias` is the bias of the column (0 without biases).
-  [[nodiscard]] EntryWeights entry_weights(float value, float other_bias) const noexcept {
+  [[nodiscard]] constexpr EntryWeights entry_weights(float value, float other_bias) const noexcept {
     switch (kind) {
       case ObjectiveKind::kImplicitUnobserved:
         return {value, value};
@@ -73,7 +74,7 @@ struct Objective {
 
   /// What an entry adds to the loss beyond the all-pairs term base_weight * (x.y)^2, given its score (x.y, and for
   /// explicit x.y + mean + both biases).
-  [[nodiscard]] double entry_loss(float value, double score) const noexcept {
+  [[nodiscard]] constexpr double entry_loss(float value, double score) const noexcept {
     switch (kind) {
       case ObjectiveKind::kImplicitUnobserved:
         return value * (score - 1.0) * (score - 1.0);
@@ -89,7 +90,7 @@ struct Objective {
   }
 
   /// Does an entry of this value count in n_u, n_i? (alpha form: only r > 0; else all.)
-  [[nodiscard]] bool counts(float value) const noexcept {
+  [[nodiscard]] constexpr bool counts(float value) const noexcept {
     return kind != ObjectiveKind::kImplicitAlpha || value > 0.0F;
   }
 

@@ -32,7 +32,7 @@ struct TrainOptions {
   double learning_rate = 0.05;
   double decay = 0.0;
   bool nonnegative = false;
-  std::uint32_t steps_per_half_sweep = 16;  ///< how often a stop request is looked at
+  std::uint32_t steps_per_half_sweep = 0;  ///< how often a stop request is looked at; 0: as the backend has it best
   std::vector<Metric> metrics;
   std::uint32_t evaluate_every = 1;
   std::uint32_t stop_after = 0;  ///< needs a validation part

@@ -285,7 +285,7 @@ TEST_F(CliTest, TrainingIsRefusedBeforeItBegins) {
   write_ratings("ratings.txt");
   const auto args = [&](const std::string& setting) { return train_arguments({setting}); };
   (void)args("");  // so that the configuration file is there before names are compared
-  expect_refused(args("compute.backend=cuda"), "built without CUDA");
+  expect_refused(args("compute.gather=fp16"), "compute.gather");
   expect_refused(args("compute.memory_limit_bytes=1000000"), "memory: ");
   expect_refused(args("output.model=" + path("no/model")), "output.model");
   expect_refused(args("output.report=" + path("no/report.json")), "output.report");

@@ -41,6 +41,7 @@ TEST(Report, HoldsWhatTheRunSaid) {
   report.epochs[1].test = {{"recall@20", 0.25}};
   report.kept_epoch = 2;
   report.ended = "epochs";
+  report.device_bytes = 123456789;
   report.test = MetricValues{{{"recall@20", 0.25}}, 10, 2, 0, 0};
   const auto leaves = json_leaves(to_json(report), "report");
   const auto value = [&](const std::string& key) {
@@ -56,7 +57,7 @@ TEST(Report, HoldsWhatTheRunSaid) {
   EXPECT_EQ(value("final.train_seconds"), "5.0");
   EXPECT_EQ(value("final.seconds_per_epoch"), "2.0");
   EXPECT_EQ(value("final.updates_per_second"), "300.0");
-  EXPECT_EQ(value("final.device_bytes"), "0");
+  EXPECT_EQ(value("final.device_bytes"), "123456789");
   EXPECT_EQ(value("replication"), "absent");
   EXPECT_THAT(value("epochs"), testing::HasSubstr(R"("loss":null)"));
 }
@@ -94,13 +95,34 @@ TEST(Memory, TooLittleIsAnErrorThatSaysNeedHaveAndRemedy) {
   shape.items = 4000000000U;
   shape.rank = 8192;
   try {
-    require_memory(predict_training_bytes(shape, 1), {}, "training", "lower model.rank");
+    require_memory(predict_training_bytes(shape, 1, "cpu"), {}, "training", "lower model.rank");
     FAIL() << "no error";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::kOutOfMemory);
     EXPECT_THAT(error.what(), testing::ContainsRegex("needs about .* TiB more, .* are available; lower model.rank"));
   }
   EXPECT_NO_THROW(require_memory(1000, {}, "this", "that"));
+}
+
+TEST(Memory, TrainingOnAGpuTakesNoWorkingMemoryOfTheHost) {
+  MemoryShape shape;
+  shape.users = 100000;
+  shape.items = 20000;
+  shape.entries = 10000000;
+  shape.rank = 64;
+  shape.threads = 64;
+  shape.solver = MemoryShape::Solver::kCholesky;
+  const std::uint64_t tables =
+      FactorTable::bytes({shape.users, 64, false}) + FactorTable::bytes({shape.items, 64, false});
+  EXPECT_GE(predict_training_bytes(shape, 2, "cpu"), 3 * tables);
+  EXPECT_GE(predict_training_bytes(shape, 2, "cuda"), 2 * tables);
+  EXPECT_LT(predict_training_bytes(shape, 2, "cuda"), 3 * tables);
+}
+
+TEST(Memory, AShortageOnTheGpuIsSaidInOneSentence) {
+  EXPECT_EQ(device_shortage(4096, 4096, "training"), "");
+  EXPECT_EQ(device_shortage(4608, 3072, "training"),
+            "training needs about 4.5 KiB, the GPU has 3.0 KiB free, 1.5 KiB too much");
 }
 
 TEST(Machine, FactsAreThere) {

@@ -16,11 +16,15 @@ class RecordingBackend : public Backend {
     bool has_gram;
     double momentum;
   };
+  RecordingBackend() : inner_(make_reference_backend()) {}
+
   std::vector<Step> steps;
+  std::uint32_t best_steps = 16;        ///< of a half-sweep
   std::vector<double> scripted_losses;  ///< entry losses in the order of the calls; empty: the true ones
 
   [[nodiscard]] std::string_view name() const noexcept override { return inner_->name(); }
   [[nodiscard]] std::string description() const override { return inner_->description(); }
+  [[nodiscard]] std::uint32_t steps_per_half_sweep() const noexcept override { return best_steps; }
   std::unique_ptr<Buffer> create_table(const TableShape& shape) override {
     auto table = inner_->create_table(shape);
     tables_.push_back({table.get(), shape.rows});
@@ -65,7 +69,7 @@ class RecordingBackend : public Backend {
   TopKResult top_k(const TopKQuery& query) override { return inner_->top_k(query); }
 
  private:
-  std::unique_ptr<Backend> inner_ = make_reference_backend();
+  std::unique_ptr<Backend> inner_;
   std::vector<std::pair<const Buffer*, RowIndex>> tables_;
   std::size_t losses_asked_ = 0;
 };

@@ -292,6 +292,22 @@ TEST(TrainerSteps, ItemsAreSolvedBeforeUsersAgainstTheGramOfTheOtherSide) {
   EXPECT_THAT(covered, testing::ElementsAre(90, 150));
 }
 
+TEST(TrainerSteps, AreAsManyAsTheBackendHasBestUnlessTheOptionsSay) {
+  test::RecordingBackend whole;
+  whole.best_steps = 1;
+  TrainOptions options = exact_options(ObjectiveKind::kExplicit, 1);
+  (void)train(whole, planted_data(), nullptr, nullptr, options, std::nullopt, {}, {});
+  ASSERT_EQ(whole.steps.size(), 2U);
+  EXPECT_EQ(whole.steps[0].rows.size(), 90U);
+  EXPECT_EQ(whole.steps[1].rows.size(), 150U);
+
+  options.steps_per_half_sweep = 2;
+  test::RecordingBackend cut;
+  cut.best_steps = 1;
+  (void)train(cut, planted_data(), nullptr, nullptr, options, std::nullopt, {}, {});
+  EXPECT_EQ(cut.steps.size(), 4U);
+}
+
 TEST(TrainerSteps, MomentumIsOffAfterTheLossRoseAndInTheLastEpoch) {
   test::RecordingBackend backend;
   backend.scripted_losses = {1e6, 9e5, 2e6, 8e5, 7e5, 6e5};
