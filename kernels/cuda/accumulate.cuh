@@ -32,9 +32,9 @@ struct TileShape {
   static constexpr unsigned kSlots = kSquares == 1 ? 1 : 3;  ///< squares a warp
   static constexpr unsigned kWarps = (kSquares + kSlots - 1) / kSlots;
   static constexpr unsigned kThreads = 32 * kWarps;
-  /// Blocks that a multiprocessor is to hold: what 168 registers a thread allow; 128 for the narrowest, 200 for three
-  /// bands, which spill at 168.
-  static constexpr unsigned kResidentBlocks = kBands == 1 ? 16 : kBands == 3 ? 5 : kWarps >= 7 ? 1 : 12 / kWarps;
+  /// Blocks that a multiprocessor is to hold: what 168 registers a thread allow; 128 for the narrowest; three bands
+  /// spill at 168, and the next step, two warps in each quarter of a multiprocessor, leaves them what they want.
+  static constexpr unsigned kResidentBlocks = kBands == 1 ? 16 : kBands == 3 ? 4 : kWarps >= 7 ? 1 : 12 / kWarps;
   static constexpr unsigned kRounds = (2 * kBands + kWarps - 1) / kWarps;  ///< blocks of the right side a warp
   static constexpr unsigned kEntries = 32;                                 ///< a stage
   static constexpr unsigned kStages = 3;
