@@ -11,11 +11,12 @@ class Als : public ::testing::TestWithParam<ObjectiveCase> {
   static const BackendCase& backend() { return std::get<0>(GetParam()); }
   static const NamedObjective& objective() { return std::get<1>(GetParam()); }
 
-  /// Solves both sides of a problem from equal factors and compares every row.
-  static void compare(const Problem& problem, std::uint32_t rank, const SolverSettings& settings) {
+  /// Solves sides of a problem from equal factors and compares every row.
+  static void compare(const Problem& problem, std::uint32_t rank, const SolverSettings& settings,
+                      const std::vector<Side>& sides = {Side::kUsers, Side::kItems}) {
     if (!is_run(backend(), objective().name, rank)) return;
     SCOPED_TRACE(problem.name + ", rank " + std::to_string(rank) + ", " + settings.name());
-    for (const Side side : {Side::kUsers, Side::kItems}) {
+    for (const Side side : sides) {
       const Computation compute = [&](Backend& on) {
         Training training(on, problem, objective().objective, rank, 11);
         training.solve(side, settings);
@@ -91,6 +92,7 @@ TEST_P(Als, OnlyTheRowsAskedForChange) {
 }
 
 TEST_P(Als, FullRunsReachTheSameLoss) {
+  if (!is_run_at_length(backend(), objective().name)) return;
   const Problem problem = awkward_problem(67, 131, 1500, objective().values, 8);
   for (const InnerSolver inner : {InnerSolver::kCholesky, InnerSolver::kCg}) {
     const SolverSettings settings{.inner = inner, .cg_steps = 3};
@@ -140,7 +142,8 @@ TEST_P(AlsLargeRank, RowsTooLongToKeepBetweenCgStepsAgree) {
     }
   }
   compare(make_problem("giant", 5, 9001, entries, objective().values != Values::kNone), 16,
-          {.inner = InnerSolver::kCg, .cg_steps = 3});
+          {.inner = InnerSolver::kCg, .cg_steps = 3},
+          backend().is_slow ? std::vector{Side::kUsers} : std::vector{Side::kUsers, Side::kItems});
 }
 
 INSTANTIATE_TEST_SUITE_P(Backends, AlsLargeRank,

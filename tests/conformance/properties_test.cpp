@@ -34,6 +34,7 @@ TEST_P(Properties, TheLossNeverRises) {
   // rise by what the rounding costs.
   const double most = 1.0 + (GetParam().gathers_bf16 ? 1e-3 : 1e-6);
   for (const NamedObjective& named : all_objectives()) {
+    if (!is_run_at_length(GetParam(), named.name)) continue;
     const Problem problem = awkward_problem(67, 131, 1500, named.values, 2);
     for (const SolverSettings& settings :
          {SolverSettings{.inner = InnerSolver::kCholesky}, SolverSettings{.slice = 3}}) {
@@ -42,7 +43,7 @@ TEST_P(Properties, TheLossNeverRises) {
         Training training(on, problem, named.objective, 8, 3);
         double before = training.loss();
         const double first = before;
-        for (int epoch = 0; epoch < 8; ++epoch) {
+        for (int epoch = 0; epoch < (GetParam().is_slow ? 4 : 8); ++epoch) {
           for (const Side side : {Side::kItems, Side::kUsers}) {
             training.solve(side, settings);
             const double after = training.loss();

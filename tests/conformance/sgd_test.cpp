@@ -64,6 +64,7 @@ class Sgd : public ::testing::TestWithParam<ObjectiveCase> {
   static void compare(const Problem& problem, std::uint32_t rank, const SgdSettings& settings,
                       double tolerance = 1e-4) {
     const auto& [backend, named] = GetParam();
+    if (!is_run(backend, named.name, rank)) return;
     SCOPED_TRACE(problem.name + ", rank " + std::to_string(rank));
     const Computation compute = [&](Backend& on) { return run_sgd(on, problem, named.objective, rank, settings); };
     const std::string key = "sgd/" + named.name + "/" + problem.name + "/" + std::to_string(rank) + "/" +

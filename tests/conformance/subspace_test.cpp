@@ -27,9 +27,10 @@ class Subspace : public ::testing::TestWithParam<ObjectiveCase> {
 };
 
 TEST_P(Subspace, RowsAgree) {
-  for (const auto& [rank, slice] :
-       {std::pair(1U, 128U), std::pair(7U, 3U), std::pair(64U, 16U), std::pair(67U, 64U), std::pair(67U, 1U),
-        std::pair(128U, 128U), std::pair(129U, 128U), std::pair(256U, 128U), std::pair(257U, 100U)}) {
+  for (const auto& [rank, slice] : {std::pair(1U, 128U), std::pair(7U, 3U), std::pair(64U, 16U), std::pair(67U, 64U),
+                                    std::pair(67U, 1U), std::pair(7U, 1U), std::pair(128U, 128U), std::pair(129U, 128U),
+                                    std::pair(256U, 128U), std::pair(257U, 100U)}) {
+    if (backend().is_slow && rank == 67 && slice == 1) continue;  // 67 systems a row
     compare(problem_for_rank(rank, objective().values), rank, slice);
   }
 }
@@ -55,6 +56,7 @@ TEST_P(Subspace, OneSliceIsTheExactSolution) {
 }
 
 TEST_P(Subspace, FullRunsReachTheSameLoss) {
+  if (!is_run_at_length(backend(), objective().name)) return;
   const Problem problem = awkward_problem(67, 131, 1500, objective().values, 8);
   const Computation compute = [&](Backend& on) {
     Training training(on, problem, objective().objective, 12, 21);
