@@ -24,6 +24,13 @@ struct RowRange {
   friend constexpr bool operator==(const RowRange&, const RowRange&) = default;
 };
 
+/// A process of a run, numbered from 0.
+using Rank = std::uint32_t;
+/// "No rank."
+inline constexpr Rank kNoRank = std::numeric_limits<Rank>::max();
+/// Which life of a rank it is: allotted by compare-and-swap in the store, rises with each start of a process.
+using Incarnation = std::uint64_t;
+
 /// Which factor table.
 enum class Side : std::uint8_t { kUsers = 0, kItems = 1 };
 

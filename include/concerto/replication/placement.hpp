@@ -1,0 +1,31 @@
+// Which rank owns which block: consistent hashing with bounded load. A pure function of blocks, weights, members and the
+// placement before, so that every rank computes the same one and a change of members moves only what it must.
+//
+// Blocks are hashed to points of a ring, members to many points each; a block goes to the first member at or after its
+// point that has room. Room is capacity = max(1.10 x mean, mean + largest weight). Source: Mirrokni, Thorup and
+// Zadimoghaddam 2018, "Consistent Hashing with Bounded Loads".
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "concerto/base/ids.hpp"
+
+namespace concerto {
+
+/// What the ring places. `key` names a block for good (table and first chunk); `weight` is its predicted work.
+struct PlacedBlock {
+  std::uint64_t key = 0;
+  double weight = 0.0;
+};
+
+/// The largest load that placement allows a member: max(1.10 x mean, mean + largest weight).
+[[nodiscard]] double placement_capacity(std::span<const PlacedBlock> blocks, std::size_t members);
+
+/// The owner of each block. `members` are distinct, not empty, in any order. `previous` (one owner a block, kNoRank: none)
+/// keeps a block where it is while its owner is a member that has room for it. O(blocks log(members)) expected.
+[[nodiscard]] std::vector<Rank> place_blocks(std::span<const PlacedBlock> blocks, std::span<const Rank> members,
+                                             std::span<const Rank> previous = {});
+
+}  // namespace concerto
