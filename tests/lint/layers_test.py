@@ -41,6 +41,7 @@ FOLDERS = {
     "src/data": (["base", "data"], ["fmt", "zlib", "zstd", "posix", "loader"]),
     "src/model": (["base", "data", "model"], ["fmt", "nlohmann"]),
     "src/train": (["base", "data", "model", "compute", "train"], ["fmt"]),
+    "src/replication": (["base", "comm", "replication"], []),
     "src/config": (ORDER, ["fmt", "toml++"]),
     "src/app": (ORDER, EVERYTHING),
     "kernels/reference": (["base", "data", "model", "compute"], ["fmt"]),
