@@ -12,7 +12,7 @@ import unittest
 from repository import PlantedTree, repository
 
 # Contracts from the lowest to the highest: a contract includes base and those before it.
-ORDER = ["base", "data", "model", "compute", "comm", "replication", "train", "config"]
+ORDER = ["base", "data", "model", "compute", "comm", "replication", "node", "train", "config"]
 
 # Vendor headers by the name that the rules below use.
 VENDORS = [
@@ -42,6 +42,7 @@ FOLDERS = {
     "src/model": (["base", "data", "model"], ["fmt", "nlohmann"]),
     "src/train": (["base", "data", "model", "compute", "train"], ["fmt"]),
     "src/replication": (["base", "comm", "replication"], []),
+    "src/node": (["base", "comm", "replication", "node"], ["fmt"]),
     "src/config": (ORDER, ["fmt", "toml++"]),
     "src/app": (ORDER, EVERYTHING),
     "kernels/reference": (["base", "data", "model", "compute"], ["fmt"]),
