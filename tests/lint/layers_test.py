@@ -40,7 +40,7 @@ FOLDERS = {
     "src/base": (["base"], ["fmt", "xxhash", "posix", "loader"]),
     "src/data": (["base", "data"], ["fmt", "zlib", "zstd", "posix", "loader"]),
     "src/model": (["base", "data", "model"], ["fmt", "nlohmann"]),
-    "src/train": (["base", "data", "model", "compute", "train"], ["fmt"]),
+    "src/train": (["base", "data", "model", "compute", "comm", "replication", "node", "train"], ["fmt"]),
     "src/replication": (["base", "comm", "replication"], []),
     "src/node": (["base", "comm", "replication", "node"], ["fmt"]),
     "src/config": (ORDER, ["fmt", "toml++"]),
