@@ -24,6 +24,7 @@ VENDORS = [
     ("toml++", r"toml\+\+/|toml\.hpp"),
     ("highway", r"hwy/"),
     ("openblas", r"cblas\.h|openblas_config\.h|lapacke?\.h"),
+    ("curl", r"curl/"),
     ("CLI11", r"CLI/"),
     ("spdlog", r"spdlog/"),
     ("cuda", r"(cuda(_\w+)?|cu(blas|rand|solver|sparse)\w*|mma|nvrtc|cooperative_groups)\.h$|(cuda|cub|thrust)/"),
@@ -41,6 +42,8 @@ FOLDERS = {
     "src/data": (["base", "data"], ["fmt", "zlib", "zstd", "posix", "loader"]),
     "src/model": (["base", "data", "model"], ["fmt", "nlohmann"]),
     "src/train": (["base", "data", "model", "compute", "comm", "replication", "node", "train"], ["fmt"]),
+    "src/comm/embedded": (["base", "comm"], ["fmt"]),
+    "src/comm/etcd": (["base", "comm"], ["fmt", "nlohmann", "curl", "posix"]),
     "src/replication": (["base", "comm", "replication"], []),
     "src/node": (["base", "comm", "replication", "node"], ["fmt"]),
     "src/config": (ORDER, ["fmt", "toml++"]),
@@ -67,7 +70,7 @@ DEVICE_HEADERS = ("device/",)
 CUDA_PROGRAMS = ("bench/kernels/cuda/",)
 
 # A vendor whose headers stay within this many files of a folder, so that it can be replaced.
-FEW_FILES = {"zlib": 2, "zstd": 2, "nlohmann": 2, "toml++": 2, "xxhash": 2}
+FEW_FILES = {"curl": 2, "zlib": 2, "zstd": 2, "nlohmann": 2, "toml++": 2, "xxhash": 2}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 SOURCES = (".cpp", ".hpp", ".cu", ".cuh")
@@ -182,6 +185,9 @@ PLANTED = {
     "src/train/worse.cpp": ("#include <spdlog/spdlog.h>", "may not use <spdlog/spdlog.h>"),
     "src/data/bad.cpp": ('#include "concerto/train/trainer.hpp"', "may not use contract train"),
     "src/model/bad.cpp": ("#include <toml++/toml.h>", "may not use <toml++/toml.h>"),
+    "src/comm/embedded/bad.cpp": ("#include <curl/curl.h>", "may not use <curl/curl.h>"),
+    "src/comm/etcd/bad.cpp": ('#include "concerto/compute/backend.hpp"', "may not use contract compute"),
+    "src/comm/etcd/worse.cpp": ('#include "../embedded/wire.hpp"', "not a header of the same folder"),
     "src/app/bad.cpp": ("  #  include <mystery/of.h>", "no rule knows"),
     "src/novelty/bad.cpp": ("", "no row of the layer table"),
     "kernels/cpu/bad.cpp": ('#include "concerto/train/trainer.hpp"', "may not use contract train"),
