@@ -41,6 +41,7 @@ FOLDERS = {
     "src/data": (["base", "data"], ["fmt", "zlib", "zstd", "posix", "loader"]),
     "src/model": (["base", "data", "model"], ["fmt", "nlohmann"]),
     "src/train": (["base", "data", "model", "compute", "train"], ["fmt"]),
+    "src/comm": (["base", "comm"], ["fmt"]),
     "src/replication": (["base", "comm", "replication"], []),
     "src/node": (["base", "comm", "replication", "node"], ["fmt"]),
     "src/config": (ORDER, ["fmt", "toml++"]),
