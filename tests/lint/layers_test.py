@@ -44,6 +44,7 @@ FOLDERS = {
     "src/train": (["base", "data", "model", "compute", "comm", "replication", "node", "train"], ["fmt"]),
     "src/comm/embedded": (["base", "comm"], ["fmt"]),
     "src/comm/etcd": (["base", "comm"], ["fmt", "nlohmann", "curl", "posix"]),
+    "src/comm": (["base", "comm"], ["fmt"]),
     "src/replication": (["base", "comm", "replication"], []),
     "src/node": (["base", "comm", "replication", "node"], ["fmt"]),
     "src/config": (ORDER, ["fmt", "toml++"]),
