@@ -122,6 +122,9 @@ class Ranks {
   void perform(Member& m, const ExchangeSums&) {
     m.exchanges.emplace_back(m.trainer->sums(), [&m] { m.node.sums_exchanged(); });
   }
+  void perform(Member& m, const MeetAtEnd&) {
+    m.exchanges.emplace_back(Exchange{}, [&m] { m.node.met_at_end(); });
+  }
   void perform(Member& m, const FinishRun&) { m.has_finished = true; }
   void perform(Member&, const FailRun& e) { FAIL() << e.failure.message; }
   void perform(Member&, const AbortCollectives&) {}
