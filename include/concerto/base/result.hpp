@@ -1,7 +1,7 @@
 // What a run must be able to survive, as a value: a peer lost, a time limit passed, a key that has changed.
 //
-// An Error (error.hpp) ends the run; a Failure is an answer that the caller has to look at. Functions that talk to other
-// processes return Result.
+// An Error (error.hpp) ends the run; a Failure is an answer that the caller has to look at. Functions that talk to
+// other processes return Result.
 #pragma once
 
 #include <string>

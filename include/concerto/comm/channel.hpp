@@ -31,9 +31,9 @@ struct Message {
 struct ChannelCounters {
   std::uint64_t messages_sent = 0;
   std::uint64_t messages_received = 0;
-  std::uint64_t bytes_sent = 0;      ///< frames, as handed to the encryption
+  std::uint64_t bytes_sent = 0;  ///< frames, as handed to the encryption
   std::uint64_t bytes_received = 0;
-  std::uint64_t queued_bytes = 0;    ///< not yet written
+  std::uint64_t queued_bytes = 0;  ///< not yet written
 };
 
 class Channel {
@@ -71,8 +71,8 @@ struct NetworkLimits {
 class Network {
  public:
   virtual ~Network() = default;
-  /// "HOST:PORT"; port 0: any. `on_accept` returns the events of the new channel. Error{kIo} naming the address where it
-  /// cannot be listened at.
+  /// "HOST:PORT"; port 0: any. `on_accept` returns the events of the new channel. Error{kIo} naming the address where
+  /// it cannot be listened at.
   [[nodiscard]] virtual std::unique_ptr<Listener> listen(
       const std::string& address, std::function<ChannelEvents(std::shared_ptr<Channel>)> on_accept) = 0;
   /// Blocks until the peer has shown that it is `expected` (an incarnation of 0 stands for any), or for `limit`.

@@ -112,7 +112,8 @@ class Communicator {
   virtual void on_change(std::function<void()> notify) = 0;
 
   /// Fails all operations at once, here and, as their connections end, on other ranks. From any thread; when it returns
-  /// no buffer is touched any more. Never blocks for longer than a second (nccl: ends the process if the library hangs).
+  /// no buffer is touched any more. Never blocks for longer than a second (nccl: ends the process if the library
+  /// hangs).
   virtual void abort(std::string_view reason) noexcept = 0;
   /// Set once any operation has failed.
   [[nodiscard]] virtual std::optional<CommFailure> failure() const = 0;

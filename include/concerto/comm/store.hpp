@@ -66,8 +66,8 @@ class StoreWatch {
   [[nodiscard]] virtual Result<Batch> next(std::chrono::milliseconds limit) = 0;
 };
 
-/// A held lock. `fencing` is the create revision of its key: a later holder's is higher, so that whoever is shown a lower
-/// one than before refuses. Destroying it releases the lock, as the end of its lease does.
+/// A held lock. `fencing` is the create revision of its key: a later holder's is higher, so that whoever is shown a
+/// lower one than before refuses. Destroying it releases the lock, as the end of its lease does.
 class StoreLock {
  public:
   virtual ~StoreLock() = default;

@@ -1,5 +1,5 @@
-// Which rank owns which block: consistent hashing with bounded load. A pure function of blocks, weights, members and the
-// placement before, so that every rank computes the same one and a change of members moves only what it must.
+// Which rank owns which block: consistent hashing with bounded load. A pure function of blocks, weights, members and
+// the placement before, so that every rank computes the same one and a change of members moves only what it must.
 //
 // Blocks are hashed to points of a ring, members to many points each; a block goes to the first member at or after its
 // point that has room. Room is capacity = max(1.10 x mean, mean + largest weight). Source: Mirrokni, Thorup and
@@ -23,8 +23,8 @@ struct PlacedBlock {
 /// The largest load that placement allows a member: max(1.10 x mean, mean + largest weight).
 [[nodiscard]] double placement_capacity(std::span<const PlacedBlock> blocks, std::size_t members);
 
-/// The owner of each block. `members` are distinct, not empty, in any order. `previous` (one owner a block, kNoRank: none)
-/// keeps a block where it is while its owner is a member that has room for it. O(blocks log(members)) expected.
+/// The owner of each block. `members` are distinct, not empty, in any order. `previous` (one owner a block, kNoRank:
+/// none) keeps a block where it is while its owner is a member that has room for it. O(blocks log(members)) expected.
 [[nodiscard]] std::vector<Rank> place_blocks(std::span<const PlacedBlock> blocks, std::span<const Rank> members,
                                              std::span<const Rank> previous = {});
 
