@@ -73,7 +73,9 @@ class StoreWatch {
 };
 
 /// A held lock. `fencing` is the create revision of its key: a later holder's is higher, so that whoever is shown a
-/// lower one than before refuses. Destroying it releases the lock, as the end of its lease does.
+/// lower one than before refuses. Destroying it releases the lock, as the end of its lease does; it waits for the store
+/// for the time of a call, and where that was in vain the release follows when its lease is next kept alive. After its
+/// client is destroyed only the lease ends it.
 class StoreLock {
  public:
   virtual ~StoreLock() = default;

@@ -58,7 +58,8 @@ struct EtcdConfig {
   std::vector<std::string> endpoints;
   /// Everything lies under "/concerto/JOB/": a role of etcd's needs that range and no more.
   std::string job;
-  // PEM files. Certificate and key go together; without an authority, the system's are trusted.
+  // PEM files. Certificate and key go together; without an authority, the system's are trusted. Where etcd
+  // authenticates users, the certificate must have no common name: its gateway refuses those that have one.
   std::filesystem::path authority;
   std::filesystem::path certificate;
   std::filesystem::path private_key;

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "concerto/comm/store_keys.hpp"
 #include "concerto/comm/stores.hpp"
 
 #include "store_client.hpp"
@@ -16,19 +17,6 @@ using namespace embedded;  // NOLINT: requests and answers by their names
 Clock::time_point after(std::chrono::milliseconds limit) {
   // Far enough, and no overflow for "for ever".
   return Clock::now() + std::min<std::chrono::milliseconds>(limit, std::chrono::hours{24 * 365});
-}
-
-std::optional<Failure> refused_key(std::string_view key) {
-  if (!key.empty() && key.size() <= kMaxStoreKey) return std::nullopt;
-  return Failure{FailureKind::kRefused, fmt::format("a key of {} bytes; it takes 1 to {}", key.size(), kMaxStoreKey)};
-}
-std::optional<Failure> refused_prefix(std::string_view prefix) {
-  return prefix.empty() ? std::nullopt : refused_key(prefix);
-}
-std::optional<Failure> refused_entry(std::string_view key, std::string_view value) {
-  if (value.size() <= kMaxStoreValue) return refused_key(key);
-  return Failure{FailureKind::kRefused,
-                 fmt::format("'{}': a value of {} bytes; it takes up to {}", key, value.size(), kMaxStoreValue)};
 }
 
 class EmbeddedWatch final : public StoreWatch {
@@ -57,7 +45,10 @@ class EmbeddedLock final : public StoreLock {
  public:
   EmbeddedLock(std::shared_ptr<StoreClient> client, Unlock unlock, Revision fencing)
       : client_(std::move(client)), unlock_(std::move(unlock)), fencing_(fencing) {}
-  ~EmbeddedLock() override { client_->release(unlock_); }
+  ~EmbeddedLock() override {
+    const auto gone = client_->call(unlock_, after(client_->limits().call), Repeat::kSafe, "unlock");
+    if (!gone) client_->release(unlock_);
+  }
   EmbeddedLock(const EmbeddedLock&) = delete;
   EmbeddedLock& operator=(const EmbeddedLock&) = delete;
   [[nodiscard]] Revision fencing() const noexcept override { return fencing_; }

@@ -27,7 +27,9 @@ StoreClient::StoreClient(Network& network, std::string address, Identity server,
       address_(std::move(address)),
       server_(std::move(server)),
       limits_(limits),
-      nonce_(random_token()) {}
+      nonce_(random_token()) {
+  CONCERTO_CHECK(limits_.idle > std::chrono::milliseconds{0}, "a connection needs some time to answer");
+}
 
 // ---- Connecting -----------------------------------------------------------------------------------------------------
 

@@ -46,7 +46,7 @@ class StoreClient : public std::enable_shared_from_this<StoreClient> {
   [[nodiscard]] Result<std::optional<Changed>> poll(Cursor& cursor, Clock::time_point deadline);
   void cancel(const Cursor& cursor) noexcept;
 
-  /// Sends the Unlock now, and again on each new connection until it is answered. Never blocks.
+  /// Sends the Unlock now, if there is a connection, and on each new one until it is answered. Never blocks.
   void release(const Unlock& unlock);
   /// A token for a lock.
   [[nodiscard]] std::string next_token();

@@ -142,7 +142,9 @@ TEST(RankDriver, ARankWhoseConnectionsEndEndsTheRunForAll) {
   const auto ended = run_ranks(data, options_of(1'000'000), 3, {}, [](InprocGroup& group) { group.faults->cut(1); });
   for (Rank r = 0; r < 3; ++r) {
     ASSERT_TRUE(ended[r].outcome.failure) << "rank " << r;
-    if (r != 1) EXPECT_THAT(ended[r].outcome.failure->failure.message, HasSubstr("rank 1"));
+    if (r != 1) {
+      EXPECT_THAT(ended[r].outcome.failure->failure.message, HasSubstr("rank 1"));
+    }
   }
 }
 

@@ -58,7 +58,9 @@ TEST(Framing, AnyChangedByteIsNoticed) {
     const auto messages = parse(changed, changed.size(), &error);
     // A longer length waits for bytes that never come; anything else is an error at once.
     EXPECT_TRUE(messages.empty()) << at;
-    if (at < 12 || at > 15) EXPECT_FALSE(error.empty()) << at;
+    if (at < 12 || at > 15) {
+      EXPECT_FALSE(error.empty()) << at;
+    }
   }
 }
 

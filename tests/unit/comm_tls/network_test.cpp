@@ -159,7 +159,9 @@ TEST_F(TlsNetworkTest, AFullQueueRefusesAndQueuesNothing) {
     const auto sent = channel.value()->send(message_of(1, 400'000));
     was_full = !sent;
     if (sent) ++taken;
-    if (was_full) EXPECT_EQ(sent.failure().kind, FailureKind::kConflict);
+    if (was_full) {
+      EXPECT_EQ(sent.failure().kind, FailureKind::kConflict);
+    }
   }
   ASSERT_TRUE(was_full);
   channel.value()->close();

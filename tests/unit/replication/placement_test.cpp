@@ -86,7 +86,9 @@ TEST(Placement, AMemberThatLeavesMovesItsBlocksAndFewOthers) {
     const auto after = place_blocks(blocks, left, before);
     expect_bounded(blocks, after, left);
     for (std::size_t b = 0; b < blocks.size(); ++b) {
-      if (before[b] != 3) EXPECT_EQ(after[b], before[b]) << "block " << b << " moved without need";
+      if (before[b] != 3) {
+        EXPECT_EQ(after[b], before[b]) << "block " << b << " moved without need";
+      }
     }
   }
 }
