@@ -111,6 +111,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   [[nodiscard]] ChannelCounters counters() const;
 
  private:
+  /// What an error of the socket means: a side that is closing expects the end.
+  [[nodiscard]] Failure ending(const Code& error) const;
   void read();
   void write();
   void goodbye();
@@ -193,13 +195,19 @@ void Connection::start(std::weak_ptr<TlsChannel> channel, ChannelEvents events) 
   read();
 }
 
+Failure Connection::ending(const Code& error) const {
+  const std::scoped_lock lock(mutex_);
+  if (is_closing_) return {FailureKind::kAborted, "closed from this side"};
+  return {FailureKind::kLost,
+          fmt::format("the connection to {} at {} ended: {}", to_string(peer_), address_, error.message())};
+}
+
 void Connection::read() {
   stream_.async_read_some(
       asio::buffer(read_buffer_), [self = shared_from_this()](const Code& error, std::size_t bytes) {
         if (self->has_ended_) return;
         if (error) {
-          self->end({FailureKind::kLost, fmt::format("the connection to {} at {} ended: {}", to_string(self->peer_),
-                                                     self->address_, error.message())});
+          self->end(self->ending(error));
           return;
         }
         {
@@ -263,8 +271,7 @@ void Connection::write() {
     self->is_writing_ = false;
     if (self->has_ended_) return;
     if (error) {
-      self->end({FailureKind::kLost, fmt::format("the connection to {} at {} ended: {}", to_string(self->peer_),
-                                                 self->address_, error.message())});
+      self->end(self->ending(error));
       return;
     }
     {
