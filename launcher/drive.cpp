@@ -244,10 +244,9 @@ class Loop {
     while (read(signals_.get(), &info, sizeof info) == sizeof info) {
       if (info.ssi_signo == SIGCHLD) continue;
       const Tick when = now();
-      if (!last_signal_ || when - *last_signal_ >= kOneWish) {
-        supervisor_.signalled(static_cast<int>(info.ssi_signo), when);
-      }
+      if (last_signal_ && when - *last_signal_ < kOneWish) continue;
       last_signal_ = when;
+      supervisor_.signalled(static_cast<int>(info.ssi_signo), when);
     }
     take_deaths();
   }
