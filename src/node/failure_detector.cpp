@@ -65,10 +65,15 @@ void FailureDetector::lose(Rank rank, std::string evidence) {
   peers_[rank].lost = std::move(evidence);
 }
 
+void FailureDetector::retire(Rank rank) {
+  CONCERTO_CHECK(rank < peers_.size(), "a rank outside the run");
+  peers_[rank].is_retired = true;
+}
+
 std::optional<Suspicion> FailureDetector::judge(Tick now) const {
   for (Rank rank = 0; rank < peers_.size(); ++rank) {
-    if (rank == self_) continue;
     const Peer& peer = peers_[rank];
+    if (rank == self_ || peer.is_retired) continue;
     if (!peer.lost.empty()) return Suspicion{rank, Verdict::kDead, peer.lost};
     if (now - peer.heard > limits_.dead_after) {
       return Suspicion{rank, Verdict::kDead, fmt::format("no heartbeat for {:.1f} s", seconds(now - peer.heard))};
@@ -76,7 +81,7 @@ std::optional<Suspicion> FailureDetector::judge(Tick now) const {
   }
   for (Rank rank = 0; rank < peers_.size(); ++rank) {
     const Peer& peer = peers_[rank];
-    if (rank == self_ || !peer.is_known || !peer.last.owes) continue;
+    if (rank == self_ || peer.is_retired || !peer.is_known || !peer.last.owes) continue;
     if (now - peer.moved > limits_.stalled_after) {
       return Suspicion{
           rank, Verdict::kStalled,

@@ -106,12 +106,22 @@ void Node::sums_exchanged() {
 void Node::epoch_decided(bool goes_on) {
   if (phase_ != Phase::kDeciding) return;
   if (!goes_on || epoch_ == options_.epochs) {
-    phase_ = Phase::kOver;
-    effects_.push_back(FinishRun{epoch_});
+    phase_ = Phase::kEnding;
+    if (options_.ranks > 1) {
+      effects_.push_back(MeetAtEnd{operations_++});
+    } else {
+      met_at_end();
+    }
     return;
   }
   ++epoch_;
   begin_half_sweep(Side::kItems);
+}
+
+void Node::met_at_end() {
+  if (phase_ != Phase::kEnding) return;
+  phase_ = Phase::kOver;
+  effects_.push_back(FinishRun{epoch_});
 }
 
 void Node::work_failed(const std::string& message) {
@@ -228,6 +238,8 @@ std::string Node::place() const {
     case Phase::kExchangingSums:
     case Phase::kDeciding:
       return fmt::format("epoch {}, measuring", epoch_);
+    case Phase::kEnding:
+      return "the end";
     default:
       return place_of(epoch_, side_, solved_ < options_.rounds ? solved_ : options_.rounds - 1);
   }

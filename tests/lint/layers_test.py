@@ -24,11 +24,13 @@ VENDORS = [
     ("toml++", r"toml\+\+/|toml\.hpp"),
     ("highway", r"hwy/"),
     ("openblas", r"cblas\.h|openblas_config\.h|lapacke?\.h"),
+    ("curl", r"curl/"),
     ("CLI11", r"CLI/"),
     ("spdlog", r"spdlog/"),
+    ("gloo", r"gloo/"),
     ("cuda", r"(cuda(_\w+)?|cu(blas|rand|solver|sparse)\w*|mma|nvrtc|cooperative_groups)\.h$|(cuda|cub|thrust)/"),
     ("loader", r"dlfcn\.h"),
-    ("posix", r"(sys|netinet|arpa|linux)/|(unistd|dirent|fcntl|sched|pthread|signal|termios|poll|time)\.h"),
+    ("posix", r"(sys|netinet|arpa|linux)/|(unistd|dirent|fcntl|sched|pthread|signal|termios|poll|time|netdb)\.h"),
 ]
 
 # The standard library: no slash, no extension.
@@ -40,10 +42,14 @@ FOLDERS = {
     "src/base": (["base"], ["fmt", "xxhash", "posix", "loader"]),
     "src/data": (["base", "data"], ["fmt", "zlib", "zstd", "posix", "loader"]),
     "src/model": (["base", "data", "model"], ["fmt", "nlohmann"]),
-    "src/train": (["base", "data", "model", "compute", "train"], ["fmt"]),
-    "src/comm": (["base", "comm"], ["fmt"]),
+    "src/train": (["base", "data", "model", "compute", "comm", "replication", "node", "train"], ["fmt"]),
+    "src/comm/embedded": (["base", "comm"], ["fmt"]),
+    "src/comm/etcd": (["base", "comm"], ["fmt", "nlohmann", "curl", "posix"]),
     "src/replication": (["base", "comm", "replication"], []),
     "src/node": (["base", "comm", "replication", "node"], ["fmt"]),
+    "src/comm": (["base", "comm"], ["fmt", "posix"]),
+    "src/comm/inproc": (["base", "comm"], ["fmt"]),
+    "src/comm/gloo": (["base", "comm"], ["fmt", "gloo", "posix"]),
     "src/config": (ORDER, ["fmt", "toml++"]),
     "src/app": (ORDER, EVERYTHING),
     "launcher": (ORDER, EVERYTHING),
@@ -57,6 +63,8 @@ FOLDERS = {
 # Where a header in quotes may lie besides the folder of the file that includes it. A header of device/ is the device's
 # own in the library, the host machine's in tests: each has the same names.
 HEADER_FOLDERS = {
+    "src/comm/inproc": ["src/comm"],
+    "src/comm/gloo": ["src/comm"],
     "kernels/cuda": ["kernels/cuda", "kernels/cuda/nvidia"],
     "kernels/cuda/nvidia": ["kernels/cuda", "kernels/cuda/nvidia"],
     "kernels/cuda/nvidia/device": ["kernels/cuda", "kernels/cuda/nvidia"],
@@ -69,7 +77,8 @@ DEVICE_HEADERS = ("device/",)
 CUDA_PROGRAMS = ("bench/kernels/cuda/",)
 
 # A vendor whose headers stay within this many files of a folder, so that it can be replaced.
-FEW_FILES = {"zlib": 2, "zstd": 2, "nlohmann": 2, "toml++": 2, "xxhash": 2}
+FEW_FILES = {"curl": 2, "zlib": 2, "zstd": 2, "nlohmann": 2, "toml++": 2, "xxhash": 2}
+FEW_FILES = {"gloo": 2, "zlib": 2, "zstd": 2, "nlohmann": 2, "toml++": 2, "xxhash": 2}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 SOURCES = (".cpp", ".hpp", ".cu", ".cuh")
@@ -172,6 +181,8 @@ CLEAN = {
     "kernels/cuda/nvidia/device/simt.cuh": '#include <cuda_runtime.h>\n#include "nvidia/checked.hpp"\n',
     "bench/kernels/cuda/bench.cpp": "#include <cuda_runtime.h>\n",
     "launcher/main.cpp": '#include <CLI/CLI.hpp>\n#include <sys/wait.h>\n#include "concerto/base/ids.hpp"\n',
+    "src/comm/lane.hpp": "#include <thread>\n",
+    "src/comm/gloo/mesh.cpp": '#include <gloo/transport/tcp/device.h>\n#include "lane.hpp"\n',
     "src/app/main.cpp": '#include <CLI/CLI.hpp>\n#include "concerto/train/trainer.hpp"\n',
 }
 
@@ -185,9 +196,14 @@ PLANTED = {
     "src/train/worse.cpp": ("#include <spdlog/spdlog.h>", "may not use <spdlog/spdlog.h>"),
     "src/data/bad.cpp": ('#include "concerto/train/trainer.hpp"', "may not use contract train"),
     "src/model/bad.cpp": ("#include <toml++/toml.h>", "may not use <toml++/toml.h>"),
+    "src/comm/embedded/bad.cpp": ("#include <curl/curl.h>", "may not use <curl/curl.h>"),
+    "src/comm/etcd/bad.cpp": ('#include "concerto/compute/backend.hpp"', "may not use contract compute"),
+    "src/comm/etcd/worse.cpp": ('#include "../embedded/wire.hpp"', "not a header of the same folder"),
     "src/app/bad.cpp": ("  #  include <mystery/of.h>", "no rule knows"),
     "launcher/bad.cpp": ("#include <cuda_runtime.h>", "may not use <cuda_runtime.h>"),
-    "src/comm/bad.cpp": ('#include "concerto/train/trainer.hpp"', "may not use contract train"),
+    "src/comm/bad.cpp": ("#include <gloo/context.h>", "may not use <gloo/context.h>"),
+    "src/comm/worse.cpp": ('#include "concerto/train/trainer.hpp"', "may not use contract train"),
+    "src/comm/inproc/bad.cpp": ('#include "mesh.hpp"', "not a header of the same folder"),
     "src/novelty/bad.cpp": ("", "no row of the layer table"),
     "kernels/cpu/bad.cpp": ('#include "concerto/train/trainer.hpp"', "may not use contract train"),
     "kernels/reference/bad.cpp": ("#include <hwy/highway.h>", "may not use <hwy/highway.h>"),

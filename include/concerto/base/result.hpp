@@ -4,6 +4,7 @@
 // other processes return Result.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <variant>

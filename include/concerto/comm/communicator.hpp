@@ -65,6 +65,7 @@ struct CommFailure {
 struct CommCounters {
   std::uint64_t bytes_sent = 0;  ///< payload, to other ranks
   std::uint64_t bytes_received = 0;
+  std::uint64_t header_bytes_sent = 0;  ///< besides: what ranks tell each other of the operation that they are in
   std::uint64_t operations = 0;
 };
 
@@ -100,7 +101,8 @@ class Communicator {
   /// `buffer` of `root` reaches all ranks; its size is the same on all.
   [[nodiscard]] virtual OperationHandle broadcast(const OperationTag& tag, Rank root, std::span<std::byte> buffer) = 0;
   [[nodiscard]] virtual OperationHandle barrier(const OperationTag& tag) = 0;
-  /// Matched by (tag, the two ranks). Other ranks take no part.
+  /// The sends of a rank to another meet that one's receives from it in the order in which both start them; tags and
+  /// sizes are compared. Sends and receives may cross each other and operations of all ranks. Other ranks take no part.
   [[nodiscard]] virtual OperationHandle send(const OperationTag& tag, Rank to, std::span<const std::byte> buffer) = 0;
   [[nodiscard]] virtual OperationHandle receive(const OperationTag& tag, Rank from, std::span<std::byte> buffer) = 0;
 

@@ -54,6 +54,8 @@ class FailureDetector {
   void hear(Rank rank, const Heartbeat& heartbeat, Tick now);
   /// The lease of `rank` has ended, or its connection, at `now`.
   void lose(Rank rank, std::string evidence);
+  /// `rank` has finished: its silence is no sign any more.
+  void retire(Rank rank);
   /// The first rank, if any, that is dead or stalled at `now`.
   [[nodiscard]] std::optional<Suspicion> judge(Tick now) const;
   /// The rank that is furthest behind among those heard of, other than `self`; its last heartbeat.
@@ -66,6 +68,7 @@ class FailureDetector {
     Tick heard{0};
     Tick moved{0};  ///< when it last made progress, or owed none
     bool is_known = false;
+    bool is_retired = false;
     std::string lost;
   };
   Rank self_;

@@ -76,6 +76,10 @@ struct ExchangeSums {
 struct DecideEpoch {
   std::uint32_t epoch = 1;
 };
+/// Training is over here; the run ends when it is for all.
+struct MeetAtEnd {
+  std::uint64_t operation = 0;
+};
 /// Tell the others where this rank is.
 struct PublishHeartbeat {
   Heartbeat heartbeat;
@@ -94,7 +98,7 @@ struct FailRun {
   Rank blamed = kNoRank;
 };
 using Effect = std::variant<BeginHalfSweep, RunStep, ExchangeRows, InstallRows, MeasureEpoch, ExchangeSums, DecideEpoch,
-                            PublishHeartbeat, AbortCollectives, FinishRun, FailRun>;
+                            MeetAtEnd, PublishHeartbeat, AbortCollectives, FinishRun, FailRun>;
 
 class Node {
  public:
@@ -113,11 +117,14 @@ class Node {
   void sums_exchanged();
   /// `goes_on`: whether training has another epoch to do, as far as the epoch's numbers say.
   void epoch_decided(bool goes_on);
+  void met_at_end();
   /// The driver could not perform an effect on this rank: training diverged, memory ran out.
   void work_failed(const std::string& message);
   /// A collective has failed; `suspects` as the communicator names them, `what` in its words.
   void collective_failed(const Failure& failure, const std::vector<Rank>& suspects, Tick now);
   void heard(Rank rank, const Heartbeat& heartbeat, Tick now);
+  /// A rank has finished: nothing more will be heard of it.
+  void finished(Rank rank) { detector_.retire(rank); }
   /// A rank's lease in the store has ended.
   void lost(Rank rank, const std::string& evidence, Tick now);
   /// Another rank has published why it failed, and whom it blames (itself, another, kNoRank).
@@ -141,6 +148,7 @@ class Node {
     kMeasuring,
     kExchangingSums,
     kDeciding,
+    kEnding,
     kBlaming,
     kOver
   };

@@ -94,7 +94,9 @@ class Cluster {
   };
 
   void after(Tick delay, std::function<void()> what) { queue_.push({now_ + delay, order_++, std::move(what)}); }
-  Tick drawn(Tick mean) { return Tick{static_cast<std::int64_t>(random_.uniform() * 2.0 * mean.count())}; }
+  Tick drawn(Tick mean) {
+    return Tick{static_cast<std::int64_t>(random_.uniform() * 2.0 * static_cast<double>(mean.count()))};
+  }
   bool is_victim(Rank r) const { return r == s_.victim && now_ >= s_.at; }
   bool is_frozen(Rank r) const {
     return is_victim(r) && (s_.fate == Scenario::Fate::kKilled || s_.fate == Scenario::Fate::kStopped);
@@ -155,6 +157,9 @@ class Cluster {
     }
   }
   void perform(Rank r, FinishRun& e) {
+    for (Rank other = 0; other < s_.ranks; ++other) {
+      if (other != r) after(Tick{1}, [this, r, other] { member(other).node.finished(r); });
+    }
     member(r).ended.finished = e;
     member(r).ended.at = now_;
   }
@@ -179,6 +184,12 @@ class Cluster {
   void perform(Rank r, ExchangeSums& e) {
     join(r, e.operation, [this, r] {
       member(r).node.sums_exchanged();
+      drain(r);
+    });
+  }
+  void perform(Rank r, MeetAtEnd& e) {
+    join(r, e.operation, [this, r] {
+      member(r).node.met_at_end();
       drain(r);
     });
   }
@@ -282,7 +293,7 @@ TEST(Node, EveryRankFollowsTheSerialScheduleAndFinishes) {
       ASSERT_TRUE(ended.finished) << "seed " << seed << ", rank " << r
                                   << (ended.failed ? ended.failed->failure.message : "");
       EXPECT_EQ(ended.finished->epochs, s.epochs);
-      EXPECT_EQ(cluster.member(r).operations.size(), s.ranks == 1 ? 0 : s.epochs * (2 * s.rounds + 1));
+      EXPECT_EQ(cluster.member(r).operations.size(), s.ranks == 1 ? 0 : s.epochs * (2 * s.rounds + 1) + 1);
     }
   }
 }

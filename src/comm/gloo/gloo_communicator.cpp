@@ -1,0 +1,71 @@
+// Ranks meet in the store, connect, and become a communicator.
+#include <chrono>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "concerto/base/check.hpp"
+#include "concerto/base/checksum.hpp"
+#include "concerto/comm/communicators.hpp"
+
+#include "gloo_transport.hpp"
+#include "host_address.hpp"
+#include "rendezvous.hpp"
+#include "scheduled_communicator.hpp"
+#include "threads.hpp"
+
+namespace concerto {
+namespace {
+
+/// For one rank: nothing to connect, nothing to carry.
+class NoTransport final : public Transport {
+ public:
+  [[nodiscard]] std::unique_ptr<Link> link(Rank) override {
+    CONCERTO_CHECK(false, "a group of one rank has no links");
+    return nullptr;
+  }
+  [[nodiscard]] std::vector<Rank> lost_peers() override { return {}; }
+  void close() noexcept override {}
+};
+
+Result<void> connect_all(GlooTransport& transport, Store& store, Rank rank, Rank size, const std::string& prefix,
+                         Deadline deadline) {
+  if (const Result<void> announced = announce(store, rank, prefix, transport.addresses(), deadline); !announced) {
+    return announced.failure();
+  }
+  const Result<std::vector<std::string>> addresses = await_announcements(store, size, prefix, deadline);
+  if (!addresses) return addresses.failure();
+  for (Rank peer = 0; peer < size; ++peer) {
+    if (peer == rank) continue;
+    const Result<void> connected = transport.connect(peer, addresses.value()[peer]);
+    if (connected) continue;
+    Failure failure = connected.failure();
+    if (time_until(deadline).count() == 0) failure.kind = FailureKind::kTimeout;
+    return failure;
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Communicator>> make_gloo_communicator(Store& store, Rank rank, Rank size,
+                                                             const GlooOptions& options, const CommLimits& limits) {
+  CONCERTO_CHECK(rank < size, "a rank outside its group");
+  const Deadline deadline = std::chrono::steady_clock::now() + limits.connect;
+  const std::uint64_t group = checksum(std::as_bytes(std::span(options.prefix)));
+  std::unique_ptr<Transport> transport = std::make_unique<NoTransport>();
+  if (size > 1) {
+    const std::string address = options.network_interface.empty() ? host_address(options.address) : "";
+    auto mesh = GlooTransport::listen(rank, size, options.network_interface, address, limits.connect);
+    const PipeSignalBlock block;
+    if (const Result<void> connected = connect_all(*mesh, store, rank, size, options.prefix, deadline); !connected) {
+      return connected.failure();
+    }
+    transport = std::move(mesh);
+  }
+  return std::unique_ptr<Communicator>(
+      std::make_unique<ScheduledCommunicator>("gloo", rank, size, group, std::move(transport), limits));
+}
+
+}  // namespace concerto

@@ -1,0 +1,142 @@
+// Operations, pending and ended, and the communicator's one failure.
+#include "operation_book.hpp"
+
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "concerto/base/check.hpp"
+
+#include "operation_header.hpp"
+
+namespace concerto {
+
+Record OperationBook::open(OperationKind kind, const OperationTag& tag) {
+  auto record = std::make_shared<OperationRecord>(kind, tag, OperationRecord::Clock::now() + limits_.operation);
+  operations_.fetch_add(1, std::memory_order_relaxed);
+  std::function<void()> notify;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!failure_) {
+      pending_.push_back(record);
+      changed_.notify_all();
+      return record;
+    }
+    record->state_.store(OperationState::kFailed, std::memory_order_release);
+    notify = notify_;
+  }
+  if (notify) notify();
+  return record;
+}
+
+void OperationBook::end(const Record& record, OperationState state) {
+  std::function<void()> notify;
+  {
+    const std::lock_guard lock(mutex_);
+    CONCERTO_CHECK(record->state() == OperationState::kPending, "an operation ends twice");
+    record->state_.store(state, std::memory_order_release);
+    std::erase(pending_, record);
+    notify = notify_;
+    changed_.notify_all();
+  }
+  if (notify) notify();
+}
+
+void OperationBook::complete(const Record& record) {
+  end(record, OperationState::kDone);
+}
+
+void OperationBook::drop(const Record& record) {
+  CONCERTO_CHECK(failed(), "an operation is dropped and nothing has failed");
+  end(record, OperationState::kFailed);
+}
+
+bool OperationBook::fail_locked(CommFailure failure) {
+  if (failure_) return false;
+  failure_ = std::move(failure);
+  failed_.store(true, std::memory_order_release);
+  changed_.notify_all();
+  return true;
+}
+
+bool OperationBook::fail(CommFailure failure) {
+  const std::lock_guard lock(mutex_);
+  return fail_locked(std::move(failure));
+}
+
+bool OperationBook::fail(const OperationRecord& record, FailureKind kind, const std::string& what,
+                         std::vector<Rank> suspects) {
+  CommFailure failure;
+  failure.failure = {kind, fmt::format("{}: {}", describe(record.kind(), record.tag()), what)};
+  failure.kind = record.kind();
+  failure.tag = record.tag();
+  failure.suspects = std::move(suspects);
+  return fail(std::move(failure));
+}
+
+std::optional<CommFailure> OperationBook::failure() const {
+  const std::lock_guard lock(mutex_);
+  return failure_;
+}
+
+bool OperationBook::has_pending() const {
+  const std::lock_guard lock(mutex_);
+  return !pending_.empty();
+}
+
+Result<void> OperationBook::wait(const OperationHandle& operation) {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return operation->state() != OperationState::kPending; });
+  if (operation->state() == OperationState::kDone) return {};
+  return failure_->failure;
+}
+
+void OperationBook::set_notify(std::function<void()> notify) {
+  const std::lock_guard lock(mutex_);
+  notify_ = std::move(notify);
+}
+
+bool OperationBook::watch_deadlines() {
+  std::unique_lock lock(mutex_);
+  while (!failure_ && !closed_) {
+    if (pending_.empty()) {
+      changed_.wait(lock);
+      continue;
+    }
+    const Record oldest = pending_.front();
+    if (OperationRecord::Clock::now() < oldest->deadline()) {
+      changed_.wait_until(lock, oldest->deadline());
+      continue;
+    }
+    CommFailure late;
+    late.kind = oldest->kind();
+    late.tag = oldest->tag();
+    std::string whom = "not finished";
+    if (const Rank awaited = oldest->awaited(); awaited != kNoRank) {
+      whom = fmt::format("nothing from rank {}", awaited);
+      late.suspects = {awaited};
+    }
+    late.failure.kind = FailureKind::kTimeout;
+    late.failure.message =
+        fmt::format("{}: {} within {} ms", describe(oldest->kind(), oldest->tag()), whom, limits_.operation.count());
+    fail_locked(std::move(late));
+  }
+  return failure_.has_value();
+}
+
+void OperationBook::close() {
+  const std::lock_guard lock(mutex_);
+  closed_ = true;
+  changed_.notify_all();
+}
+
+CommCounters OperationBook::counters() const noexcept {
+  CommCounters counters;
+  counters.bytes_sent = sent_.load(std::memory_order_relaxed);
+  counters.bytes_received = received_.load(std::memory_order_relaxed);
+  counters.header_bytes_sent = headers_.load(std::memory_order_relaxed);
+  counters.operations = operations_.load(std::memory_order_relaxed);
+  return counters;
+}
+
+}  // namespace concerto

@@ -1,0 +1,57 @@
+// Which bytes go from whom to whom, in which order, in an operation among ranks: pure functions of its arguments, the
+// same on every rank. They move nothing: lanes (lane.hpp) execute a schedule over whatever carries bytes.
+//
+// An all-gather is a ring: each rank passes on to the next what came from the one before, so that every byte crosses
+// each link of the ring once and a rank sends (size - 1) / size of all bytes, the least possible for equal shares. A
+// barrier is by dissemination (Hensgen, Finkel and Manber 1988), log2(size) rounds. A broadcast of many bytes is a
+// chain in segments, in which all links work at a time; of few bytes a binomial tree, which takes log2(size) hops. A
+// gather goes straight to its root.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "concerto/base/ids.hpp"
+#include "concerto/comm/communicator.hpp"
+
+namespace concerto {
+
+/// Large blocks are cut into segments of this many bytes: what is passed on while the rest is still coming, and the
+/// grain of progress counters.
+inline constexpr std::size_t kSegmentBytes = std::size_t{1} << 20;
+/// Broadcasts up to this size go by a tree.
+inline constexpr std::size_t kTreeBytes = std::size_t{64} << 10;
+
+/// One message. Offsets are within the operation's buffers: of sends within what it gives, of receives within what it
+/// fills (the same buffer in all-gather and broadcast).
+struct Transfer {
+  Rank peer = 0;
+  std::size_t offset = 0;
+  std::size_t bytes = 0;
+  /// Of a send: it may start once this many receives of the schedule, from the first, are complete.
+  std::size_t after = 0;
+  friend bool operator==(const Transfer&, const Transfer&) = default;
+};
+
+/// One rank's part of an operation. Messages between two ranks are received in the order in which they are sent.
+struct Schedule {
+  std::vector<Rank> peers;  ///< with whom headers are exchanged, ascending; if A has B, B has A
+  /// Those of the peers that send a header whatever operation they think it is: theirs are looked at before anything is
+  /// awaited from the others.
+  std::vector<Rank> neighbours;
+  std::vector<Transfer> receives;
+  std::vector<Transfer> sends;
+};
+
+[[nodiscard]] Schedule all_gather_schedule(Rank self, Rank size, std::span<const GatherBlock> blocks,
+                                           std::size_t segment = kSegmentBytes);
+[[nodiscard]] Schedule gather_schedule(Rank self, Rank size, Rank root, std::span<const std::size_t> sizes,
+                                       std::size_t segment = kSegmentBytes);
+[[nodiscard]] Schedule broadcast_schedule(Rank self, Rank size, Rank root, std::size_t bytes,
+                                          std::size_t segment = kSegmentBytes);
+[[nodiscard]] Schedule barrier_schedule(Rank self, Rank size);
+[[nodiscard]] Schedule send_schedule(Rank to, std::size_t bytes, std::size_t segment = kSegmentBytes);
+[[nodiscard]] Schedule receive_schedule(Rank from, std::size_t bytes, std::size_t segment = kSegmentBytes);
+
+}  // namespace concerto

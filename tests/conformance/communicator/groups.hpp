@@ -1,0 +1,140 @@
+// Groups of ranks for the communicator suite: threads of this process, over memory and over TCP.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <ostream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "concerto/base/rng.hpp"
+#include "concerto/comm/communicators.hpp"
+
+#include "support/folder_store.hpp"
+
+namespace concerto {
+
+using std::chrono::milliseconds;
+
+/// Which implementation.
+enum class Kind { kInproc, kGloo };
+
+struct Case {
+  Kind kind;
+  Rank size;
+};
+inline void PrintTo(const Case& one, std::ostream* out) {
+  *out << (one.kind == Kind::kInproc ? "inproc" : "gloo") << one.size;
+}
+
+/// Long enough that no operation of a healthy group meets it on a busy machine.
+inline CommLimits patient() {
+  return {milliseconds(120'000), milliseconds(60'000)};
+}
+
+using Bytes = std::vector<std::byte>;
+
+class Group {
+ public:
+  Group(const Case& one, const CommLimits& limits) {
+    if (one.kind == Kind::kInproc) {
+      InprocGroup group = make_inproc_group(one.size, limits);
+      ranks = std::move(group.ranks);
+      faults = std::move(group.faults);
+      return;
+    }
+    TemporaryFolder folder;
+    ranks.resize(one.size);
+    each([&](Rank rank) {
+      FolderStore store(folder.path());
+      GlooOptions options;
+      options.address = "127.0.0.1";
+      auto made = make_gloo_communicator(store, rank, one.size, options, limits);
+      ASSERT_TRUE(made) << made.failure().message;
+      ranks[rank] = std::move(made.value());
+    });
+  }
+
+  /// Calls `body(rank)` in a thread for each rank.
+  void each(const std::function<void(Rank)>& body) const {
+    std::vector<std::thread> threads;
+    for (Rank rank = 0; rank < ranks.size(); ++rank) threads.emplace_back([&, rank] { body(rank); });
+    for (std::thread& thread : threads) thread.join();
+  }
+  void each(const std::function<void(Communicator&)>& body) const {
+    each([&](Rank rank) { body(*ranks[rank]); });
+  }
+
+  std::vector<std::unique_ptr<Communicator>> ranks;
+  std::shared_ptr<InprocFaults> faults;  ///< inproc only
+};
+
+/// The tag of the `index`th operation of a test.
+inline OperationTag tag(std::uint64_t index) {
+  return {1, 0, 7, index};
+}
+
+/// Bytes that tell places and salts apart.
+inline Bytes pattern(std::size_t size, std::uint64_t salt) {
+  Bytes bytes(size);
+  for (std::size_t i = 0; i < size; ++i) bytes[i] = static_cast<std::byte>((i * 31 + i / 256 + salt * 101) & 0xff);
+  return bytes;
+}
+
+/// An all-gather: blocks, and the bytes that every rank has to have in them afterwards.
+struct Layout {
+  std::vector<GatherBlock> blocks;
+  Bytes whole;
+
+  /// What `rank` starts with: its own blocks, elsewhere something else.
+  [[nodiscard]] Bytes part_of(Rank rank) const {
+    Bytes part(whole.size(), std::byte{0x5a});
+    for (const GatherBlock& block : blocks) {
+      if (block.owner == rank)
+        std::copy_n(whole.begin() + static_cast<std::ptrdiff_t>(block.offset), block.bytes,
+                    part.begin() + static_cast<std::ptrdiff_t>(block.offset));
+    }
+    return part;
+  }
+};
+
+/// Blocks that fill a buffer, in a drawn order and of drawn owners; some empty, one of several segments.
+inline Layout uneven_layout(Rank size, std::uint64_t seed) {
+  Random random(seed, size);
+  Layout layout;
+  std::size_t total = 0;
+  const std::uint64_t count = 3 + random.below(3 * size + 1);
+  for (std::uint64_t i = 0; i < count; ++i) {
+    const std::size_t bytes = i == 0 ? 3'333'333 : random.below(4) == 0 ? 0 : random.below(100'000);
+    layout.blocks.push_back({static_cast<Rank>(random.below(size)), total, bytes});
+    total += bytes;
+  }
+  std::vector<GatherBlock> shuffled;
+  for (const std::uint32_t i : random_permutation(static_cast<std::uint32_t>(count), seed, 1)) {
+    shuffled.push_back(layout.blocks[i]);
+  }
+  layout.blocks = shuffled;
+  layout.whole = pattern(total, seed);
+  return layout;
+}
+
+/// Equal blocks of `bytes`, one a rank.
+inline Layout even_layout(Rank size, std::size_t bytes) {
+  Layout layout;
+  for (Rank rank = 0; rank < size; ++rank) layout.blocks.push_back({rank, rank * bytes, bytes});
+  layout.whole = pattern(size * bytes, 3);
+  return layout;
+}
+
+/// The suite's parameter.
+class Communicators : public ::testing::TestWithParam<Case> {
+ protected:
+  [[nodiscard]] Rank size() const { return GetParam().size; }
+};
+
+}  // namespace concerto
