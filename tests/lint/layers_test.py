@@ -28,6 +28,8 @@ VENDORS = [
     ("CLI11", r"CLI/"),
     ("spdlog", r"spdlog/"),
     ("gloo", r"gloo/"),
+    ("boost", r"boost/"),
+    ("openssl", r"openssl/"),
     ("cuda", r"(cuda(_\w+)?|cu(blas|rand|solver|sparse)\w*|mma|nvrtc|cooperative_groups)\.h$|(cuda|cub|thrust)/"),
     ("loader", r"dlfcn\.h"),
     ("posix", r"(sys|netinet|arpa|linux)/|(unistd|dirent|fcntl|sched|pthread|signal|termios|poll|time|netdb)\.h"),
@@ -49,6 +51,7 @@ FOLDERS = {
     "src/node": (["base", "comm", "replication", "node"], ["fmt"]),
     "src/comm": (["base", "comm"], ["fmt", "posix"]),
     "src/comm/inproc": (["base", "comm"], ["fmt"]),
+    "src/comm/tls": (["base", "comm"], ["fmt", "boost", "openssl", "posix"]),
     "src/comm/gloo": (["base", "comm"], ["fmt", "gloo", "posix"]),
     "src/config": (ORDER, ["fmt", "toml++"]),
     "src/app": (ORDER, EVERYTHING),
@@ -64,6 +67,7 @@ FOLDERS = {
 # own in the library, the host machine's in tests: each has the same names.
 HEADER_FOLDERS = {
     "src/comm/inproc": ["src/comm"],
+    "src/comm/tls": ["src/comm"],
     "src/comm/gloo": ["src/comm"],
     "kernels/cuda": ["kernels/cuda", "kernels/cuda/nvidia"],
     "kernels/cuda/nvidia": ["kernels/cuda", "kernels/cuda/nvidia"],
