@@ -40,7 +40,8 @@ using PeerEvent = std::variant<PeerEnded, PeerLeft, PeerLost, JobFailed>;
 class JobServices {
  public:
   virtual ~JobServices() = default;
-  /// Value of CONCERTO_STORE; empty: there is none.
+  [[nodiscard]] virtual std::string job() const = 0;
+  /// Value of CONCERTO_STORE.
   [[nodiscard]] virtual std::string store() const = 0;
   /// Before each start of a rank. Error{kIo} where the store gives none.
   [[nodiscard]] virtual RankGrant admit(Rank rank) = 0;
@@ -53,18 +54,6 @@ class JobServices {
   /// Readable when take_events() has something; -1: never.
   [[nodiscard]] virtual int wake_descriptor() const noexcept = 0;
   [[nodiscard]] virtual std::vector<PeerEvent> take_events() = 0;
-};
-
-/// For one launcher whose ranks do not meet in a store.
-class NoServices final : public JobServices {
- public:
-  [[nodiscard]] std::string store() const override { return {}; }
-  [[nodiscard]] RankGrant admit(Rank /*rank*/) override { return {}; }
-  void publish_failure(const JobFailure& /*failure*/) override {}
-  void publish_ended() override {}
-  void publish_left() override {}
-  [[nodiscard]] int wake_descriptor() const noexcept override { return -1; }
-  [[nodiscard]] std::vector<PeerEvent> take_events() override { return {}; }
 };
 
 }  // namespace concerto

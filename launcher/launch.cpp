@@ -2,6 +2,7 @@
 #include "launch.hpp"
 
 #include <algorithm>
+#include <csignal>
 #include <filesystem>
 #include <iostream>
 #include <memory>
@@ -10,6 +11,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include "concerto/base/error.hpp"
@@ -17,6 +19,7 @@
 #include "drive.hpp"
 #include "guard.hpp"
 #include "plan.hpp"
+#include "services.hpp"
 
 namespace concerto {
 namespace {
@@ -85,16 +88,31 @@ std::string found_program(const LauncherOptions& options, const Machine& machine
   return std::move(program).value();
 }
 
-/// Several launchers need a store to agree on how the job ends, and their ranks one to meet.
-void check_supported(const LaunchPlan& plan) {
-  if (plan.assignment.nodes == 1) return;
-  throw Error(ErrorCode::kUnsupported,
-              fmt::format("{} launchers: a job of several launchers is not supported yet", plan.assignment.nodes),
-              "--nnodes");
+void check_join_file(const LaunchPlan& plan) {
+  if (plan.assignment.nodes == 1 || !plan.options.join_file.empty()) return;
+  throw Error(
+      ErrorCode::kBadInput,
+      fmt::format("is needed with {} launchers: a path on a file system that they share", plan.assignment.nodes),
+      "--join-file");
+}
+
+/// Between two attempts to join. Signals are blocked: without this Ctrl-C would wait for the time limit.
+void pause_unless_stopped(const Descriptor& guard) {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int number : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&set, number);
+  const timespec pause{0, 100'000'000};
+  const int number = sigtimedwait(&set, nullptr, &pause);
+  pollfd hang_up{guard.get(), POLLIN, 0};
+  if (number > 0 || poll(&hang_up, 1, 0) > 0) {
+    throw Error(ErrorCode::kCancelled, "stopped while waiting for launcher 0", "--join-file");
+  }
 }
 
 int run_job(const LaunchPlan& plan, const Machine& machine, const Descriptor& guard) {
-  const std::unique_ptr<JobServices> services = std::make_unique<NoServices>();
+  const std::unique_ptr<JobServices> services =
+      make_job_services({plan.assignment, plan.options.join_file, plan.options.join_limit, plan.options.lost_after,
+                         [&guard] { pause_unless_stopped(guard); }});
   DriveOptions options;
   options.name = kName;
   options.log_folder = plan.options.log_folder;
@@ -104,7 +122,7 @@ int run_job(const LaunchPlan& plan, const Machine& machine, const Descriptor& gu
   options.supervisor.time_limit = plan.options.time_limit;
   for (const RankPlan& rank : plan.ranks) options.supervisor.ranks.push_back(rank.job.rank);
   options.process_of = [&](Rank rank, const RankGrant& grant) {
-    return process_of(plan, plan.ranks[rank - plan.assignment.first_rank()], machine, services->store(), grant);
+    return process_of(plan, plan.ranks[rank - plan.assignment.first_rank()], machine, *services, grant);
   };
   return drive(options, *services, guard);
 }
@@ -116,11 +134,11 @@ int launch(const std::vector<std::string>& arguments) {
   const LaunchPlan plan = make_plan(*options, machine, random_job_name(), found_program(*options, machine));
   for (const std::string& notice : plan.notices) std::cerr << kName << ": " << notice << std::endl;
   if (options->is_dry_run) {
-    print_plan(plan, machine, "none: ranks do not meet", std::cout);
+    print_plan(plan, machine, std::cout);
     if (!std::cout.flush()) throw Error(ErrorCode::kIo, "cannot be written", "standard output");
     return 0;
   }
-  check_supported(plan);
+  check_join_file(plan);
   const auto body = [&](Descriptor guard) {
     return with_errors_reported([&] { return run_job(plan, machine, guard); });
   };

@@ -29,7 +29,7 @@ constexpr const char* kFooter = R"(Examples:
   concerto-launch --dry-run --nproc-per-node 2 -- concerto train run.toml
 
 Under Slurm (srun) and in a Kubernetes Indexed Job, nodes, node rank and rendezvous come from the environment;
-options win over it. Rank r of a machine gets the r-th visible GPU and an equal share of the processors. Each rank
+options win over it. Launchers of one job also need --join-file. Rank r of a machine gets the r-th visible GPU and an equal share of the processors. Each rank
 finds in its environment who it is: CONCERTO_JOB, CONCERTO_RANK, CONCERTO_WORLD_SIZE, CONCERTO_LOCAL_RANK,
 CONCERTO_LOCAL_SIZE, CONCERTO_NODE_RANK, CONCERTO_INCARNATION, CONCERTO_STORE, CONCERTO_CREDENTIALS.
 
@@ -92,6 +92,15 @@ void declare(CLI::App& program, LauncherOptions& options) {
       ->check(whole(0, kMostNodes - 1));
   program.add_option("--rendezvous", options.rendezvous, "where launcher 0 is met, and where it listens")
       ->type_name("HOST:PORT");
+  program
+      .add_option("--join-file", options.join_file,
+                  "how launchers find and trust each other: launcher 0 writes it, for its user alone, the others read "
+                  "it; on a file system that they share")
+      ->type_name("FILE")
+      ->envname("CONCERTO_JOIN_FILE");
+  add_seconds(program, "--join-limit", options.join_limit, "until every launcher must have come (default 300)");
+  add_seconds(program, "--lost-after", options.lost_after,
+              "until a launcher that is not heard of counts as lost (default 10)");
   program.add_option("--job", options.job, "name of the job: letters, digits, '-' and '_'")->type_name("NAME");
   program
       .add_option(
@@ -136,6 +145,9 @@ std::optional<LauncherOptions> parse_options(const std::vector<std::string>& wor
   if (!options.job.empty() && !is_job_name(options.job)) {
     throw Error(ErrorCode::kBadInput,
                 fmt::format("must be 1 to 64 letters, digits, '-' and '_', not '{}'", options.job), "--job");
+  }
+  if (options.lost_after < std::chrono::seconds(1)) {
+    throw Error(ErrorCode::kBadInput, "must be at least 1 second", "--lost-after");
   }
   if (options.rendezvous) options.rendezvous = checked_rendezvous(*options.rendezvous);
   return options;

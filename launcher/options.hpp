@@ -19,6 +19,9 @@ struct LauncherOptions {
   std::string devices = "auto";  ///< "auto", "none" or a list
   std::string bind = "auto";     ///< "auto", "none"
   std::string log_folder;
+  std::string join_file;
+  std::chrono::milliseconds join_limit{300'000};
+  std::chrono::milliseconds lost_after{10'000};
   std::chrono::milliseconds grace{10'000};
   std::chrono::milliseconds time_limit{0};
   bool is_dry_run = false;

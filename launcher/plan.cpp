@@ -38,7 +38,7 @@ LaunchPlan make_plan(const LauncherOptions& options, const Machine& machine, con
   plan.options = options;
   plan.assignment = assign(options, machine.environment);
   Assignment& assignment = plan.assignment;
-  if (assignment.job.empty()) assignment.job = job;
+  if (assignment.job.empty() && assignment.node_rank == 0) assignment.job = job;
   plan.program = program;
   plan.notices = assignment.notices;
   const DevicePlan devices = plan_devices(options.devices, machine.environment, machine.devices, assignment.local_rank,
@@ -74,10 +74,11 @@ EnvironmentVariables additions(const RankPlan& rank, const JobEnvironment& job, 
 
 }  // namespace
 
-ProcessSpec process_of(const LaunchPlan& plan, const RankPlan& rank, const Machine& machine, const std::string& store,
-                       const RankGrant& grant) {
+ProcessSpec process_of(const LaunchPlan& plan, const RankPlan& rank, const Machine& machine,
+                       const JobServices& services, const RankGrant& grant) {
   JobEnvironment job = rank.job;
-  job.store = store;
+  job.job = services.job();
+  job.store = services.store();
   job.incarnation = grant.incarnation;
   if (grant.credentials) job.credentials = fmt::format("fd:{}", kCredentialsDescriptor);
   ProcessSpec spec;
@@ -91,14 +92,18 @@ ProcessSpec process_of(const LaunchPlan& plan, const RankPlan& rank, const Machi
   return spec;
 }
 
-void print_plan(const LaunchPlan& plan, const Machine& machine, const std::string& store, std::ostream& out) {
+void print_plan(const LaunchPlan& plan, const Machine& machine, std::ostream& out) {
   const Assignment& assignment = plan.assignment;
-  out << fmt::format("job         {}\n", assignment.job);
+  out << fmt::format("job         {}\n", assignment.job.empty() ? "as launcher 0 names it" : assignment.job);
   out << fmt::format("launchers   {}, this is {}\n", assignment.nodes, assignment.node_rank);
   out << fmt::format("ranks       {} to {} of {}\n", plan.ranks.front().job.rank, plan.ranks.back().job.rank,
                      assignment.world_size());
   if (!assignment.rendezvous.empty()) out << fmt::format("rendezvous  {}\n", assignment.rendezvous);
+  const std::string store = assignment.nodes == 1       ? "in this launcher, at a free port of 127.0.0.1"
+                            : assignment.node_rank == 0 ? "in this launcher, at the rendezvous"
+                                                        : "in launcher 0, at the rendezvous";
   out << fmt::format("store       {}\n", store);
+  if (!plan.options.join_file.empty()) out << fmt::format("join file   {}\n", plan.options.join_file);
   out << fmt::format("program     {}\n", plan.program);
   std::string command;
   for (const std::string& word : plan.options.command) command += (command.empty() ? "" : " ") + word;

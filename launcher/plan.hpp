@@ -36,15 +36,15 @@ struct LaunchPlan {
   std::vector<std::string> notices;
 };
 
-/// `job` names the job where nothing else does; the program has been found at `program`.
+/// `job` names the job where nothing else does and this is its first launcher; the program has been found at `program`.
 [[nodiscard]] LaunchPlan make_plan(const LauncherOptions& options, const Machine& machine, const std::string& job,
                                    const std::string& program);
 
-/// What to start for a rank of the plan, now that its store and grant are known.
+/// What to start for a rank of the plan, now that names, store and grant are known.
 [[nodiscard]] ProcessSpec process_of(const LaunchPlan& plan, const RankPlan& rank, const Machine& machine,
-                                     const std::string& store, const RankGrant& grant);
+                                     const JobServices& services, const RankGrant& grant);
 
-/// The plan for people: what --dry-run prints. `store` in words.
-void print_plan(const LaunchPlan& plan, const Machine& machine, const std::string& store, std::ostream& out);
+/// The plan for people: what --dry-run prints.
+void print_plan(const LaunchPlan& plan, const Machine& machine, std::ostream& out);
 
 }  // namespace concerto

@@ -12,6 +12,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/close_range.h>
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -81,6 +82,9 @@ void reset_signals() noexcept {
   const bool is_set_up = ::dup2(setup.in, STDIN_FILENO) >= 0 && ::dup2(setup.out, STDOUT_FILENO) >= 0 &&
                          ::dup2(setup.err, STDERR_FILENO) >= 0;
   if (is_set_up && (setup.credentials < 0 || ::dup2(setup.credentials, kCredentialsDescriptor) >= 0)) {
+    // Libraries open descriptors that exec would pass on.
+    const int first_own = setup.credentials < 0 ? kCredentialsDescriptor : kCredentialsDescriptor + 1;
+    ::close_range(static_cast<unsigned>(first_own), ~0U, CLOSE_RANGE_CLOEXEC);
     reset_signals();
     ::execve(setup.program, setup.arguments, setup.environment);
   }

@@ -153,6 +153,19 @@ TEST(Processors, EqualShares) {
   EXPECT_EQ(to_ranges({}), "");
 }
 
+/// Services that give nothing but names.
+class NamedServices final : public JobServices {
+ public:
+  [[nodiscard]] std::string job() const override { return "j"; }
+  [[nodiscard]] std::string store() const override { return "embedded://h:1"; }
+  [[nodiscard]] RankGrant admit(Rank /*rank*/) override { return {}; }
+  void publish_failure(const JobFailure& /*failure*/) override {}
+  void publish_ended() override {}
+  void publish_left() override {}
+  [[nodiscard]] int wake_descriptor() const noexcept override { return -1; }
+  [[nodiscard]] std::vector<PeerEvent> take_events() override { return {}; }
+};
+
 Machine machine_of(std::vector<int> allowed, std::size_t processors, std::uint32_t devices = 0) {
   return {{{"PATH", "/bin"}}, std::move(allowed), processors, devices};
 }
@@ -161,7 +174,7 @@ TEST(Plan, EachRankGetsItsPlaceDeviceAndProcessors) {
   const Machine machine = machine_of({0, 1, 2, 3}, 4, 2);
   const LaunchPlan plan = make_plan(parsed({"--nproc-per-node", "2", "--", "sh", "-c", "x"}), machine, "j", "/bin/sh");
   ASSERT_EQ(plan.ranks.size(), 2U);
-  const ProcessSpec spec = process_of(plan, plan.ranks[1], machine, "embedded://h:1", {});
+  const ProcessSpec spec = process_of(plan, plan.ranks[1], machine, NamedServices(), {});
   EXPECT_EQ(spec.program, "/bin/sh");
   EXPECT_THAT(spec.command, ElementsAre("sh", "-c", "x"));
   EXPECT_THAT(spec.processors, ElementsAre(2, 3));
@@ -186,11 +199,10 @@ TEST(Plan, WhatIsSetAlreadyStaysButAnotherJobsVariablesDoNot) {
   machine.environment["CONCERTO_CREDENTIALS"] = "fd:9";
   machine.environment["CONCERTO_RANK"] = "55";
   const LaunchPlan plan = make_plan(parsed({"--", "sh"}), machine, "j", "/bin/sh");
-  const ProcessSpec spec = process_of(plan, plan.ranks[0], machine, "", {});
+  const ProcessSpec spec = process_of(plan, plan.ranks[0], machine, NamedServices(), {});
   EXPECT_EQ(spec.environment.at("OMP_NUM_THREADS"), "7");
   EXPECT_EQ(spec.environment.at("CONCERTO_RANK"), "0");
   EXPECT_FALSE(spec.environment.contains("CONCERTO_CREDENTIALS"));
-  EXPECT_FALSE(spec.environment.contains("CONCERTO_STORE"));
   EXPECT_THAT(spec.processors, IsEmpty());  // alone: whoever started the launcher has bound it, or not
 }
 
@@ -216,8 +228,8 @@ TEST(Plan, IsPrintedInFull) {
                                             "--log-dir", "logs", "--", "sh", "-c", "x"}),
                                     machine, "j", "/bin/sh");
   std::ostringstream out;
-  print_plan(plan, machine, "none", out);
-  for (const char* text : {"job         night\n", "ranks       0 to 1 of 2\n", "store       none\n",
+  print_plan(plan, machine, out);
+  for (const char* text : {"job         night\n", "ranks       0 to 1 of 2\n", "store       in this launcher",
                            "command     sh -c x\n", "time limit  1.5 s\n", "logs        logs\n",
                            "rank 1: device 1, processors 2-3\n", "  CONCERTO_RANK=1\n", "  CUDA_VISIBLE_DEVICES=1\n"}) {
     EXPECT_THAT(out.str(), HasSubstr(text));
