@@ -29,7 +29,7 @@ VENDORS = [
     ("gloo", r"gloo/"),
     ("cuda", r"(cuda(_\w+)?|cu(blas|rand|solver|sparse)\w*|mma|nvrtc|cooperative_groups)\.h$|(cuda|cub|thrust)/"),
     ("loader", r"dlfcn\.h"),
-    ("posix", r"(sys|netinet|arpa|linux)/|(unistd|fcntl|sched|pthread|signal|termios|poll|time|netdb)\.h"),
+    ("posix", r"(sys|netinet|arpa|linux)/|(unistd|fcntl|sched|pthread|signal|termios|poll|time|netdb|ifaddrs)\.h"),
 ]
 
 # The standard library: no slash, no extension.
@@ -44,6 +44,7 @@ FOLDERS = {
     "src/comm": (["base", "comm"], ["fmt", "posix"]),
     "src/comm/inproc": (["base", "comm"], ["fmt"]),
     "src/comm/gloo": (["base", "comm"], ["fmt", "gloo", "posix"]),
+    "src/comm/nccl": (["base", "comm"], ["fmt", "loader"]),
     "src/train": (["base", "data", "model", "compute", "train"], ["fmt"]),
     "src/config": (ORDER, ["fmt", "toml++"]),
     "src/app": (ORDER, EVERYTHING),
@@ -59,6 +60,7 @@ FOLDERS = {
 HEADER_FOLDERS = {
     "src/comm/inproc": ["src/comm"],
     "src/comm/gloo": ["src/comm"],
+    "src/comm/nccl": ["src/comm"],
     "kernels/cuda": ["kernels/cuda", "kernels/cuda/nvidia"],
     "kernels/cuda/nvidia": ["kernels/cuda", "kernels/cuda/nvidia"],
     "kernels/cuda/nvidia/device": ["kernels/cuda", "kernels/cuda/nvidia"],
