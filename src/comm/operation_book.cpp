@@ -96,30 +96,36 @@ void OperationBook::set_notify(std::function<void()> notify) {
   notify_ = std::move(notify);
 }
 
+bool OperationBook::expire_locked() {
+  if (failure_ || pending_.empty() || OperationRecord::Clock::now() < pending_.front()->deadline()) return false;
+  const OperationRecord& oldest = *pending_.front();
+  CommFailure late;
+  late.kind = oldest.kind();
+  late.tag = oldest.tag();
+  std::string whom = "not finished";
+  if (const Rank awaited = oldest.awaited(); awaited != kNoRank) {
+    whom = fmt::format("nothing from rank {}", awaited);
+    late.suspects = {awaited};
+  }
+  late.failure.kind = FailureKind::kTimeout;
+  late.failure.message =
+      fmt::format("{}: {} within {} ms", describe(oldest.kind(), oldest.tag()), whom, limits_.operation.count());
+  return fail_locked(std::move(late));
+}
+
+void OperationBook::expire() {
+  const std::lock_guard lock(mutex_);
+  (void)expire_locked();
+}
+
 bool OperationBook::watch_deadlines() {
   std::unique_lock lock(mutex_);
-  while (!failure_ && !closed_) {
+  while (!failure_ && !closed_ && !expire_locked()) {
     if (pending_.empty()) {
       changed_.wait(lock);
-      continue;
+    } else {
+      changed_.wait_until(lock, pending_.front()->deadline());
     }
-    const Record oldest = pending_.front();
-    if (OperationRecord::Clock::now() < oldest->deadline()) {
-      changed_.wait_until(lock, oldest->deadline());
-      continue;
-    }
-    CommFailure late;
-    late.kind = oldest->kind();
-    late.tag = oldest->tag();
-    std::string whom = "not finished";
-    if (const Rank awaited = oldest->awaited(); awaited != kNoRank) {
-      whom = fmt::format("nothing from rank {}", awaited);
-      late.suspects = {awaited};
-    }
-    late.failure.kind = FailureKind::kTimeout;
-    late.failure.message =
-        fmt::format("{}: {} within {} ms", describe(oldest->kind(), oldest->tag()), whom, limits_.operation.count());
-    fail_locked(std::move(late));
   }
   return failure_.has_value();
 }

@@ -76,6 +76,8 @@ class OperationBook {
   /// Called with no lock held after an operation has been completed or dropped.
   void set_notify(std::function<void()> notify);
 
+  /// If an operation is past its deadline, that is the communicator's failure.
+  void expire();
   /// Blocks until an operation is past its deadline, which then is the communicator's failure, or the communicator has
   /// failed otherwise, or the book is closed: false only then.
   bool watch_deadlines();
@@ -90,6 +92,7 @@ class OperationBook {
  private:
   void end(const Record& record, OperationState state);
   bool fail_locked(CommFailure failure);
+  bool expire_locked();
 
   const CommLimits limits_;
   mutable std::mutex mutex_;

@@ -7,11 +7,6 @@
 namespace concerto {
 namespace {
 
-struct Piece {
-  std::size_t offset = 0;
-  std::size_t bytes = 0;
-};
-
 /// Cuts [offset, offset + bytes) into segments; none where it is empty.
 void cut(Piece piece, std::size_t segment, std::vector<Piece>& pieces) {
   for (std::size_t done = 0; done < piece.bytes; done += segment) {
@@ -23,22 +18,6 @@ std::vector<Piece> segments_of(std::size_t offset, std::size_t bytes, std::size_
   std::vector<Piece> pieces;
   cut({offset, bytes}, segment, pieces);
   return pieces;
-}
-
-/// What each rank gives to an all-gather, in segments. Blocks that lie side by side go together.
-std::vector<std::vector<Piece>> shares_of(Rank size, std::span<const GatherBlock> blocks, std::size_t segment) {
-  std::vector<GatherBlock> sorted(blocks.begin(), blocks.end());
-  std::ranges::sort(sorted, {}, [](const GatherBlock& block) { return std::pair(block.owner, block.offset); });
-  std::vector<std::vector<Piece>> shares(size);
-  for (std::size_t i = 0; i < sorted.size();) {
-    Piece run{sorted[i].offset, 0};
-    const Rank owner = sorted[i].owner;
-    for (; i < sorted.size() && sorted[i].owner == owner && sorted[i].offset == run.offset + run.bytes; ++i) {
-      run.bytes += sorted[i].bytes;
-    }
-    cut(run, segment, shares[owner]);
-  }
-  return shares;
 }
 
 Rank shifted(Rank rank, Rank size, Rank by) {
@@ -71,8 +50,23 @@ Schedule relay(Rank from, std::span<const Rank> to, std::span<const Piece> piece
 
 }  // namespace
 
+std::vector<std::vector<Piece>> all_gather_shares(Rank size, std::span<const GatherBlock> blocks, std::size_t segment) {
+  std::vector<GatherBlock> sorted(blocks.begin(), blocks.end());
+  std::ranges::sort(sorted, {}, [](const GatherBlock& block) { return std::pair(block.owner, block.offset); });
+  std::vector<std::vector<Piece>> shares(size);
+  for (std::size_t i = 0; i < sorted.size();) {
+    Piece run{sorted[i].offset, 0};
+    const Rank owner = sorted[i].owner;
+    for (; i < sorted.size() && sorted[i].owner == owner && sorted[i].offset == run.offset + run.bytes; ++i) {
+      run.bytes += sorted[i].bytes;
+    }
+    cut(run, segment, shares[owner]);
+  }
+  return shares;
+}
+
 Schedule all_gather_schedule(Rank self, Rank size, std::span<const GatherBlock> blocks, std::size_t segment) {
-  const std::vector<std::vector<Piece>> shares = shares_of(size, blocks, segment);
+  const std::vector<std::vector<Piece>> shares = all_gather_shares(size, blocks, segment);
   const Rank next = shifted(self, size, 1);
   const Rank before = shifted(self, size, size - 1);
   Schedule schedule;

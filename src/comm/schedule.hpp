@@ -44,6 +44,16 @@ struct Schedule {
   std::vector<Transfer> sends;
 };
 
+/// A run of bytes in a buffer.
+struct Piece {
+  std::size_t offset = 0;
+  std::size_t bytes = 0;
+};
+/// What each rank gives to an all-gather, by rank, cut into segments. Blocks of one rank that lie side by side go
+/// together, empty ones not at all.
+[[nodiscard]] std::vector<std::vector<Piece>> all_gather_shares(Rank size, std::span<const GatherBlock> blocks,
+                                                                std::size_t segment);
+
 [[nodiscard]] Schedule all_gather_schedule(Rank self, Rank size, std::span<const GatherBlock> blocks,
                                            std::size_t segment = kSegmentBytes);
 [[nodiscard]] Schedule gather_schedule(Rank self, Rank size, Rank root, std::span<const std::size_t> sizes,

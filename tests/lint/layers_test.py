@@ -32,7 +32,7 @@ VENDORS = [
     ("openssl", r"openssl/"),
     ("cuda", r"(cuda(_\w+)?|cu(blas|rand|solver|sparse)\w*|mma|nvrtc|cooperative_groups)\.h$|(cuda|cub|thrust)/"),
     ("loader", r"dlfcn\.h"),
-    ("posix", r"(sys|netinet|arpa|linux)/|(unistd|dirent|fcntl|sched|pthread|signal|termios|poll|time|netdb)\.h"),
+    ("posix", r"(sys|netinet|arpa|linux)/|(unistd|dirent|fcntl|sched|pthread|signal|termios|poll|time|netdb|ifaddrs)\.h"),
 ]
 
 # The standard library: no slash, no extension.
@@ -53,6 +53,7 @@ FOLDERS = {
     "src/comm/inproc": (["base", "comm"], ["fmt"]),
     "src/comm/tls": (["base", "comm"], ["fmt", "boost", "openssl", "posix"]),
     "src/comm/gloo": (["base", "comm"], ["fmt", "gloo", "posix"]),
+    "src/comm/nccl": (["base", "comm"], ["fmt", "loader"]),
     "src/config": (ORDER, ["fmt", "toml++"]),
     "src/app": (ORDER, EVERYTHING),
     "launcher": (ORDER, EVERYTHING),
@@ -69,6 +70,7 @@ HEADER_FOLDERS = {
     "src/comm/inproc": ["src/comm"],
     "src/comm/tls": ["src/comm"],
     "src/comm/gloo": ["src/comm"],
+    "src/comm/nccl": ["src/comm"],
     "kernels/cuda": ["kernels/cuda", "kernels/cuda/nvidia"],
     "kernels/cuda/nvidia": ["kernels/cuda", "kernels/cuda/nvidia"],
     "kernels/cuda/nvidia/device": ["kernels/cuda", "kernels/cuda/nvidia"],

@@ -51,4 +51,31 @@ struct GlooOptions {
                                                                            const GlooOptions& options,
                                                                            const CommLimits& limits);
 
+struct NcclOptions {
+  std::string library;                   ///< file of libnccl; empty: it is looked for
+  std::string cuda_runtime;              ///< file of libcudart; empty: it is looked for
+  int device = 0;                        ///< one rank a device
+  void* stream = nullptr;                ///< cudaStream_t of the work that makes the inputs
+  std::string prefix = "collectives/0";  ///< as in GlooOptions
+  /// How long NCCL may take to give a communicator up before `on_hung_abort` is called, and to end one in order before
+  /// it is given up.
+  std::chrono::milliseconds abort_limit{1'000};
+  std::chrono::milliseconds finish_limit{10'000};
+  /// What ends the process when NCCL hangs: a device that may still write to memory is no longer in our hands. Unset:
+  /// the process ends with a message.
+  std::function<void(const std::string& what)> on_hung_abort;
+};
+
+/// Why make_nccl_communicator cannot be used on this machine; empty: it can, as far as libraries go.
+[[nodiscard]] std::string nccl_obstacle(const NcclOptions& options);
+
+/// As make_gloo_communicator, over devices: buffers are device memory. Sends to higher ranks go one after another in
+/// the order in which they and the receives from lower ranks are started, so do the others; each direction does not
+/// wait for the other. Counters of bytes are what a ring would send. NCCL does not say who is to blame: suspects are
+/// known of transfers only. Error{kUnsupported} where NCCL, CUDA's runtime or the device is not there. One thread,
+/// besides NCCL's.
+[[nodiscard]] Result<std::unique_ptr<Communicator>> make_nccl_communicator(Store& store, Rank rank, Rank size,
+                                                                           const NcclOptions& options,
+                                                                           const CommLimits& limits);
+
 }  // namespace concerto

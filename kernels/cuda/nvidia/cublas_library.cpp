@@ -11,8 +11,7 @@
 #include <fmt/ranges.h>
 
 #include "concerto/base/error.hpp"
-
-#include "library_search.hpp"
+#include "concerto/base/library_search.hpp"
 
 namespace concerto::cuda {
 namespace {

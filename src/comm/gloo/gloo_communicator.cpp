@@ -56,8 +56,8 @@ Result<std::unique_ptr<Communicator>> make_gloo_communicator(Store& store, Rank 
   const std::uint64_t group = checksum(std::as_bytes(std::span(options.prefix)));
   std::unique_ptr<Transport> transport = std::make_unique<NoTransport>();
   if (size > 1) {
-    const std::string address = options.network_interface.empty() ? host_address(options.address) : "";
-    auto mesh = GlooTransport::listen(rank, size, options.network_interface, address, limits.connect);
+    const std::string address = listening_address(options.network_interface, options.address);
+    auto mesh = GlooTransport::listen(rank, size, address, limits.connect);
     const PipeSignalBlock block;
     if (const Result<void> connected = connect_all(*mesh, store, rank, size, options.prefix, deadline); !connected) {
       return connected.failure();

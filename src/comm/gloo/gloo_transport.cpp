@@ -77,10 +77,10 @@ class GlooLink final : public Link {
     });
   }
   [[nodiscard]] LinkStatus wait_send() override {
-    return attempt([&] { return buffer_->waitSend(nullptr, kForever); });
+    return wait([&] { return buffer_->waitSend(nullptr, kForever); });
   }
   [[nodiscard]] LinkStatus wait_receive() override {
-    return attempt([&] { return buffer_->waitRecv(nullptr, kForever); });
+    return wait([&] { return buffer_->waitRecv(nullptr, kForever); });
   }
   void interrupt() noexcept override {
     if (!buffer_) return;
@@ -90,10 +90,18 @@ class GlooLink final : public Link {
   [[nodiscard]] std::string loss() const override { return loss_; }
 
  private:
+  /// A wait that was blocked throws when the connection has ended, even if a message was complete before; the next one
+  /// looks at what is complete first.
+  template <class Step>
+  LinkStatus wait(const Step& step) {
+    const LinkStatus status = attempt(step);
+    return status == LinkStatus::kLost ? attempt(step) : status;
+  }
+
   /// `step` returns false where it was interrupted.
   template <class Step>
   LinkStatus attempt(const Step& step) {
-    if (!loss_.empty()) return LinkStatus::kLost;
+    if (!buffer_ && !loss_.empty()) return LinkStatus::kLost;
     try {
       return step() ? LinkStatus::kDone : LinkStatus::kInterrupted;
     } catch (const std::exception& error) {
@@ -190,11 +198,9 @@ class Mesh final : public GlooTransport {
 
 }  // namespace
 
-std::unique_ptr<GlooTransport> GlooTransport::listen(Rank rank, Rank size, const std::string& network_interface,
-                                                     const std::string& address,
+std::unique_ptr<GlooTransport> GlooTransport::listen(Rank rank, Rank size, const std::string& address,
                                                      std::chrono::milliseconds connect_limit) {
   gloo::transport::tcp::attr where;
-  where.iface = network_interface;
   where.hostname = address;
   try {
     std::shared_ptr<gloo::transport::Device> device;
@@ -204,10 +210,7 @@ std::unique_ptr<GlooTransport> GlooTransport::listen(Rank rank, Rank size, const
     }
     return std::make_unique<Mesh>(rank, size, std::move(device), connect_limit);
   } catch (const std::exception& error) {
-    throw Error(
-        ErrorCode::kBadInput,
-        fmt::format("ranks cannot be listened for at '{}'", network_interface.empty() ? address : network_interface),
-        "", words(error));
+    throw Error(ErrorCode::kBadInput, fmt::format("ranks cannot be listened for at '{}'", address), "", words(error));
   }
 }
 

@@ -17,10 +17,9 @@ namespace concerto {
 /// A listening socket for each other rank, then a connection with each.
 class GlooTransport : public Transport {
  public:
-  /// Listens; `address` is a number of this machine, or empty where `network_interface` says which. Connecting to a
-  /// rank takes at most `connect_limit`. Error{kBadInput} where it cannot be listened there.
-  [[nodiscard]] static std::unique_ptr<GlooTransport> listen(Rank rank, Rank size, const std::string& network_interface,
-                                                             const std::string& address,
+  /// Listens at `address`, a number of this machine. Connecting to a rank takes at most `connect_limit`.
+  /// Error{kBadInput} where it cannot be listened there.
+  [[nodiscard]] static std::unique_ptr<GlooTransport> listen(Rank rank, Rank size, const std::string& address,
                                                              std::chrono::milliseconds connect_limit);
   /// What the other ranks have to be told: bytes.
   [[nodiscard]] virtual std::string addresses() const = 0;

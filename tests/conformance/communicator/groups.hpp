@@ -1,4 +1,5 @@
-// Groups of ranks for the communicator suite: threads of this process, over memory and over TCP.
+// Groups of ranks for the communicator suite: threads of this process, over memory, over TCP, and with a fake NCCL
+// whose device memory is the host's.
 #pragma once
 
 #include <chrono>
@@ -15,6 +16,8 @@
 #include "concerto/base/rng.hpp"
 #include "concerto/comm/communicators.hpp"
 
+#include "nccl_factory.hpp"
+#include "support/fake_nccl/fake_device.hpp"
 #include "support/folder_store.hpp"
 
 namespace concerto {
@@ -22,14 +25,25 @@ namespace concerto {
 using std::chrono::milliseconds;
 
 /// Which implementation.
-enum class Kind { kInproc, kGloo };
+enum class Kind { kInproc, kGloo, kNccl };
 
 struct Case {
   Kind kind;
   Rank size;
 };
+inline std::string name_of(Kind kind) {
+  return kind == Kind::kInproc ? "inproc" : kind == Kind::kGloo ? "gloo" : "nccl";
+}
 inline void PrintTo(const Case& one, std::ostream* out) {
-  *out << (one.kind == Kind::kInproc ? "inproc" : "gloo") << one.size;
+  *out << name_of(one.kind) << one.size;
+}
+/// Groups of these sizes of every kind.
+inline std::vector<Case> cases_of(const std::vector<Rank>& sizes) {
+  std::vector<Case> all;
+  for (const Kind kind : {Kind::kInproc, Kind::kGloo, Kind::kNccl}) {
+    for (const Rank size : sizes) all.push_back({kind, size});
+  }
+  return all;
 }
 
 /// Long enough that no operation of a healthy group meets it on a busy machine.
@@ -52,9 +66,7 @@ class Group {
     ranks.resize(one.size);
     each([&](Rank rank) {
       FolderStore store(folder.path());
-      GlooOptions options;
-      options.address = "127.0.0.1";
-      auto made = make_gloo_communicator(store, rank, one.size, options, limits);
+      auto made = make(one, store, rank, limits);
       ASSERT_TRUE(made) << made.failure().message;
       ranks[rank] = std::move(made.value());
     });
@@ -72,6 +84,18 @@ class Group {
 
   std::vector<std::unique_ptr<Communicator>> ranks;
   std::shared_ptr<InprocFaults> faults;  ///< inproc only
+
+ private:
+  static Result<std::unique_ptr<Communicator>> make(const Case& one, Store& store, Rank rank,
+                                                    const CommLimits& limits) {
+    if (one.kind == Kind::kNccl) {
+      return connect_nccl(store, NcclLibrary(CONCERTO_FAKE_NCCL), std::make_unique<FakeDevice>(), rank, one.size, {},
+                          limits);
+    }
+    GlooOptions options;
+    options.address = "127.0.0.1";
+    return make_gloo_communicator(store, rank, one.size, options, limits);
+  }
 };
 
 /// The tag of the `index`th operation of a test.

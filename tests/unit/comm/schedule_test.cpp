@@ -106,15 +106,16 @@ TEST_P(SchedulesOf, AllGatherFillsEveryBufferAndSendsWhatARingMust) {
       members[self].schedule = all_gather_schedule(self, size, blocks, 8);
       members[self].fill = Bytes(total, 0xee);
       for (const GatherBlock& block : blocks) {
-        if (block.owner == self) std::copy_n(&whole[block.offset], block.bytes, &members[self].fill[block.offset]);
+        if (block.owner == self)
+          std::copy_n(whole.data() + block.offset, block.bytes, members[self].fill.data() + block.offset);
       }
     }
     ASSERT_TRUE(run(members));
     expect_mutual_peers(members);
     for (Rank self = 0; self < size; ++self) {
       for (const GatherBlock& block : blocks) {
-        ASSERT_TRUE(
-            std::equal(&whole[block.offset], &whole[block.offset] + block.bytes, &members[self].fill[block.offset]));
+        ASSERT_TRUE(std::equal(whole.data() + block.offset, whole.data() + block.offset + block.bytes,
+                               members[self].fill.data() + block.offset));
       }
       const std::size_t sum = std::accumulate(shares.begin(), shares.end(), std::size_t{0});
       EXPECT_EQ(members[self].bytes_sent, size == 1 ? 0 : sum - shares[(self + 1) % size]);

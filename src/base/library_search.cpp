@@ -1,11 +1,11 @@
 // The search for the toolkit's libraries. Errors of the file system mean "not there".
-#include "library_search.hpp"
+#include "concerto/base/library_search.hpp"
 
 #include <algorithm>
 #include <cstdlib>
 #include <system_error>
 
-namespace concerto::cuda {
+namespace concerto {
 namespace {
 
 namespace fs = std::filesystem;
@@ -84,4 +84,4 @@ std::vector<std::filesystem::path> library_folders(const SearchPlaces& places, c
   return folders.take();
 }
 
-}  // namespace concerto::cuda
+}  // namespace concerto

@@ -1,5 +1,5 @@
 // Where shared libraries of the toolkit are looked for, on a planted file system.
-#include "library_search.hpp"
+#include "concerto/base/library_search.hpp"
 
 #include <filesystem>
 #include <map>
@@ -7,7 +7,7 @@
 
 #include <gtest/gtest.h>
 
-namespace concerto::cuda {
+namespace concerto {
 namespace {
 
 namespace fs = std::filesystem;
@@ -53,4 +53,4 @@ TEST_F(LibrarySearch, AFolderIsNamedOnce) {
 }
 
 }  // namespace
-}  // namespace concerto::cuda
+}  // namespace concerto

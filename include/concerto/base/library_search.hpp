@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-namespace concerto::cuda {
+namespace concerto {
 
 /// What the search depends on.
 struct SearchPlaces {
@@ -30,4 +30,4 @@ struct SearchPlaces {
 [[nodiscard]] std::vector<std::filesystem::path> library_folders(const SearchPlaces& places,
                                                                  const std::string& package);
 
-}  // namespace concerto::cuda
+}  // namespace concerto
