@@ -86,11 +86,16 @@ class Driver {
 
   [[nodiscard]] Tick now() const { return std::chrono::duration_cast<Tick>(Clock::now() - origin_); }
   [[nodiscard]] BoardEvents board_events();
-  bool exchange_facts();
   void loop();
   void look_at_exchanges();
   void perform_effects();
 
+  void perform(const ExchangeFacts& e) {
+    exchange(trainer_.facts(), e.operation, kFactsTable, [this] {
+      trainer_.take_facts();
+      node_.facts_exchanged();
+    });
+  }
   void perform(const BeginHalfSweep& e) {
     compute([this, e] { trainer_.begin_half_sweep(e.side); }, [this] { node_.half_sweep_begun(); });
   }
@@ -168,21 +173,6 @@ BoardEvents Driver::board_events() {
   return events;
 }
 
-/// Before the first step; false where it failed.
-bool Driver::exchange_facts() {
-  const Exchange facts = trainer_.facts();
-  if (communicator_.size() > 1) {
-    const OperationTag tag{run_.membership_epoch, kFactsTable, 0, 0};
-    const auto done = communicator_.wait(communicator_.all_gather(tag, facts.buffer, facts.blocks));
-    if (!done) {
-      outcome_.failure = FailRun{done.failure(), kNoRank};
-      return false;
-    }
-  }
-  trainer_.take_facts();
-  return true;
-}
-
 void Driver::compute(std::function<void()> work, std::function<void()> finished) {
   lane_->push([this, work = std::move(work), finished = std::move(finished)] {
     try {
@@ -256,9 +246,11 @@ void Driver::loop() {
 
 RankOutcome Driver::run() {
   communicator_.on_change([this] { events_.push([] {}); });
-  if (!exchange_facts()) return std::move(outcome_);
   if (run_.make_board) board_ = run_.make_board(board_events());
-  bytes_before_ = communicator_.counters().bytes_sent;
+  if (run_.node.ranks == 1) {
+    (void)trainer_.facts();
+    trainer_.take_facts();
+  }
   const Clock::time_point begin = Clock::now();
   lane_.emplace();
   loop();

@@ -29,8 +29,17 @@ std::vector<Effect> Node::take_effects() {
 
 void Node::start(Tick now) {
   CONCERTO_CHECK(phase_ == Phase::kIdle, "a node is started once");
-  begin_half_sweep(Side::kItems);
+  if (options_.ranks > 1) {
+    phase_ = Phase::kExchangingFacts;
+    effects_.push_back(ExchangeFacts{operations_++});
+  } else {
+    begin_half_sweep(Side::kItems);
+  }
   tick(now);
+}
+
+void Node::facts_exchanged() {
+  if (phase_ == Phase::kExchangingFacts) begin_half_sweep(Side::kItems);
 }
 
 void Node::begin_half_sweep(Side side) {
@@ -240,6 +249,9 @@ std::string Node::place() const {
       return fmt::format("epoch {}, measuring", epoch_);
     case Phase::kEnding:
       return "the end";
+    case Phase::kIdle:
+    case Phase::kExchangingFacts:
+      return "the start";
     default:
       return place_of(epoch_, side_, solved_ < options_.rounds ? solved_ : options_.rounds - 1);
   }

@@ -46,6 +46,10 @@ struct StepId {
 
 // -- effects --
 
+/// Exchange what all ranks must know of the data. The first of all.
+struct ExchangeFacts {
+  std::uint64_t operation = 0;
+};
 /// Prepare the half-sweep: the Gram matrix of the fixed side. Compute lane.
 struct BeginHalfSweep {
   std::uint32_t epoch = 1;
@@ -97,8 +101,9 @@ struct FailRun {
   Failure failure;
   Rank blamed = kNoRank;
 };
-using Effect = std::variant<BeginHalfSweep, RunStep, ExchangeRows, InstallRows, MeasureEpoch, ExchangeSums, DecideEpoch,
-                            MeetAtEnd, PublishHeartbeat, AbortCollectives, FinishRun, FailRun>;
+using Effect =
+    std::variant<ExchangeFacts, BeginHalfSweep, RunStep, ExchangeRows, InstallRows, MeasureEpoch, ExchangeSums,
+                 DecideEpoch, MeetAtEnd, PublishHeartbeat, AbortCollectives, FinishRun, FailRun>;
 
 class Node {
  public:
@@ -109,6 +114,7 @@ class Node {
 
   // -- events --
   void start(Tick now);
+  void facts_exchanged();
   void half_sweep_begun();
   void step_finished(const StepId& step);
   void rows_exchanged(const StepId& step);
@@ -143,6 +149,7 @@ class Node {
  private:
   enum class Phase : std::uint8_t {
     kIdle,
+    kExchangingFacts,
     kBeginning,
     kSweeping,
     kMeasuring,

@@ -159,9 +159,12 @@ TEST(RankDriver, ARankThatNeverAnswersEndsInTheTimeLimit) {
 
 TEST(RankDriver, ARankThatFailsTellsTheOthersWhy) {
   const Dataset data = planted_data();
-  const auto ended = run_ranks(data, options_of(1000), 3, {}, {}, {}, {}, [](Rank rank, TrainOptions& options) {
-    if (rank == 2) options.init_stddev = 1e30;  // its systems overflow
+  TrainOptions options = options_of(1000);
+  options.rank = 64;  // more than any row has entries
+  const auto ended = run_ranks(data, options, 3, {}, {}, {}, {}, [](Rank rank, TrainOptions& own) {
+    if (rank == 2) own.objective.regularization = own.objective.bias_regularization = 0.0;
   });
+  ASSERT_TRUE(ended[2].outcome.failure);
   EXPECT_THAT(ended[2].outcome.failure->failure.message, HasSubstr("not positive definite"));
   for (Rank r = 0; r < 2; ++r) {
     ASSERT_TRUE(ended[r].outcome.failure);

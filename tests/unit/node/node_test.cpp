@@ -187,6 +187,12 @@ class Cluster {
       drain(r);
     });
   }
+  void perform(Rank r, ExchangeFacts& e) {
+    join(r, e.operation, [this, r] {
+      member(r).node.facts_exchanged();
+      drain(r);
+    });
+  }
   void perform(Rank r, MeetAtEnd& e) {
     join(r, e.operation, [this, r] {
       member(r).node.met_at_end();
@@ -293,7 +299,7 @@ TEST(Node, EveryRankFollowsTheSerialScheduleAndFinishes) {
       ASSERT_TRUE(ended.finished) << "seed " << seed << ", rank " << r
                                   << (ended.failed ? ended.failed->failure.message : "");
       EXPECT_EQ(ended.finished->epochs, s.epochs);
-      EXPECT_EQ(cluster.member(r).operations.size(), s.ranks == 1 ? 0 : s.epochs * (2 * s.rounds + 1) + 1);
+      EXPECT_EQ(cluster.member(r).operations.size(), s.ranks == 1 ? 0 : s.epochs * (2 * s.rounds + 1) + 2);
     }
   }
 }
@@ -364,6 +370,7 @@ TEST(Node, RanksThatDoDifferentThingsFailAtOnce) {
   options.ranks = 2;
   Node node(options, 1, Tick{0});
   node.start(Tick{0});
+  node.facts_exchanged();
   node.half_sweep_begun();
   (void)node.take_effects();
   node.collective_failed({FailureKind::kMismatch, "rank 1 is at step 5"}, {1}, Tick{10});

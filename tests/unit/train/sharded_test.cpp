@@ -54,11 +54,10 @@ class Ranks {
                                                     c.validation, c.options, std::nullopt,
                                                     ShardedOptions{r, ranks, rounds, c.digest_every})));
     }
-    std::vector<Exchange> facts;
-    for (auto& m : members_) facts.push_back(m->trainer->facts());
-    exchange(facts);
-    for (auto& m : members_) m->trainer->take_facts();
     for (auto& m : members_) m->node.start(Tick{0});
+    if (ranks > 1) return;
+    (void)members_[0]->trainer->facts();
+    members_[0]->trainer->take_facts();
   }
 
   /// Performs effects, one rank after another, until all have finished. Throws what a rank throws.
@@ -95,6 +94,12 @@ class Ranks {
   std::function<void(Rank owner_side, Exchange&)> tamper;  ///< sees what a rank has received
 
  private:
+  void perform(Member& m, const ExchangeFacts&) {
+    m.exchanges.emplace_back(m.trainer->facts(), [&m] {
+      m.trainer->take_facts();
+      m.node.facts_exchanged();
+    });
+  }
   void perform(Member& m, const BeginHalfSweep& e) {
     m.trainer->begin_half_sweep(e.side);
     m.node.half_sweep_begun();
