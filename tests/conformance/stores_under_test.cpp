@@ -2,8 +2,6 @@
 // and tokens that live two seconds.
 #include "conformance/stores_under_test.hpp"
 
-#include <fstream>
-
 #include <fmt/format.h>
 
 #include "concerto/base/check.hpp"
@@ -77,8 +75,7 @@ std::unique_ptr<EtcdProcess>& shared_process() {
 
 class EtcdSite final : public StoreSite {
  public:
-  EtcdSite(EtcdProcess& process, bool is_secure, std::string root_token_body)
-      : process_(process), is_secure_(is_secure), root_token_body_(std::move(root_token_body)) {}
+  EtcdSite(EtcdProcess& process, bool is_secure) : process_(process), is_secure_(is_secure) {}
 
   using StoreSite::client;
   [[nodiscard]] std::unique_ptr<Store> client(const StoreLimits& limits) override { return client_of(job_, limits); }
@@ -89,18 +86,7 @@ class EtcdSite final : public StoreSite {
   void restore() override { process_.start(); }
   void freeze() override { process_.freeze(); }
   void thaw() override { process_.thaw(); }
-  void compact() override {
-    const auto revision = client()->list("").value().revision;
-    std::string token;
-    if (is_secure_) {
-      const std::string answer = process_.post("/v3/auth/authenticate", root_token_body_);
-      const auto begin = answer.find("\"token\":\"") + 9;
-      token = answer.substr(begin, answer.find('"', begin) - begin);
-    }
-    const std::string answer =
-        process_.post("/v3/kv/compaction", fmt::format(R"({{"revision":"{}","physical":true}})", revision), token);
-    CONCERTO_CHECK(answer.find(" 200 ") != std::string::npos, answer.c_str());
-  }
+  void compact() override { process_.compact(); }
 
  private:
   [[nodiscard]] std::unique_ptr<Store> client_of(const std::string& job, const StoreLimits& limits) {
@@ -112,7 +98,7 @@ class EtcdSite final : public StoreSite {
       config.authority = process_.certificates().authority;
       config.certificate = process_.certificates().client_certificate;
       config.private_key = process_.certificates().client_key;
-      config.credentials = process_.folder() / "login";
+      config.credentials = process_.login();
       config.token_renewal = std::chrono::milliseconds{1'000};
     }
     return make_etcd_store(config);
@@ -120,44 +106,22 @@ class EtcdSite final : public StoreSite {
 
   EtcdProcess& process_;
   bool is_secure_;
-  std::string root_token_body_;
   std::string job_ = next_job();
 };
-
-/// Users with passwords: root, as etcd demands, and one with rights to what Concerto writes, and to no more.
-void enable_authentication(const EtcdProcess& process) {
-  const auto must = [&](const std::string& path, const std::string& body) {
-    const std::string answer = process.post("/v3/auth/" + path, body);
-    CONCERTO_CHECK(answer.find(" 200 ") != std::string::npos, answer.c_str());
-  };
-  must("user/add", R"({"name":"root","password":"root-secret"})");
-  must("role/add", R"({"name":"root"})");
-  must("user/grant", R"({"user":"root","role":"root"})");
-  must("user/add", R"({"name":"concerto","password":"a:secret \"word\""})");
-  must("role/add", R"({"name":"concerto"})");
-  // The range of the prefix "/concerto/".
-  must("role/grant", R"({"name":"concerto","perm":{"permType":"READWRITE","key":"L2NvbmNlcnRvLw==",)"
-                     R"("range_end":"L2NvbmNlcnRvMA=="}})");
-  must("user/grant", R"({"user":"concerto","role":"concerto"})");
-  must("enable", "{}");
-  const std::filesystem::path login = process.folder() / "login";
-  std::ofstream(login) << "concerto:a:secret \"word\"\n";
-  std::filesystem::permissions(login, std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
-}
 
 std::unique_ptr<StoreSite> make_plain_etcd() {
   auto& process = shared_process<kPlain>();
   if (!process) process = std::make_unique<EtcdProcess>(kPlain);
-  return std::make_unique<EtcdSite>(*process, false, "");
+  return std::make_unique<EtcdSite>(*process, false);
 }
 
 std::unique_ptr<StoreSite> make_secure_etcd() {
   auto& process = shared_process<kSecure>();
   if (!process) {
     process = std::make_unique<EtcdProcess>(kSecure);
-    enable_authentication(*process);
+    process->enable_authentication();
   }
-  return std::make_unique<EtcdSite>(*process, true, R"({"name":"root","password":"root-secret"})");
+  return std::make_unique<EtcdSite>(*process, true);
 }
 
 }  // namespace

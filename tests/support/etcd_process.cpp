@@ -4,6 +4,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdlib>
+#include <fstream>
 #include <mutex>
 #include <stdexcept>
 #include <utility>
@@ -20,6 +21,8 @@
 #include <unistd.h>
 
 #include "concerto/base/file.hpp"
+
+#include "base64.hpp"
 
 namespace concerto::test {
 namespace {
@@ -121,6 +124,10 @@ std::string EtcdProcess::endpoint() const {
                           : fmt::format("http://127.0.0.1:{}", plain_port_);
 }
 
+std::string EtcdProcess::peer_endpoint() const {
+  return fmt::format("http://127.0.0.1:{}", peer_port_);
+}
+
 void EtcdProcess::run() {
   const std::string plain = fmt::format("http://127.0.0.1:{}", plain_port_);
   const std::string peer = fmt::format("http://127.0.0.1:{}", peer_port_);
@@ -209,8 +216,47 @@ void EtcdProcess::thaw() {
   ::kill(pid_, SIGCONT);
 }
 
-std::string EtcdProcess::post(const std::string& path, const std::string& body) const {
-  return post(path, body, {});
+std::string EtcdProcess::administer(const std::string& path, const std::string& body) const {
+  std::string token;
+  if (has_users_) {
+    const std::string answer = post("/v3/auth/authenticate", R"({"name":"root","password":"root-secret"})");
+    constexpr std::string_view kMember = "\"token\":\"";
+    const auto begin = answer.find(kMember) + kMember.size();
+    token = answer.substr(begin, answer.find('"', begin) - begin);
+  }
+  const std::string answer = post(path, body, token);
+  must(answer.find(" 200 ") != std::string::npos, path + ": " + answer);
+  return answer;
+}
+
+void EtcdProcess::add_user(const std::string& name, const std::string& password, const std::string& prefix) {
+  administer("/v3/auth/user/add", fmt::format(R"({{"name":"{}","password":"{}"}})", name, password));
+  administer("/v3/auth/role/add", fmt::format(R"({{"name":"{}"}})", name));
+  std::string end = prefix;
+  end.back() = static_cast<char>(end.back() + 1);
+  administer("/v3/auth/role/grant",
+             fmt::format(R"({{"name":"{}","perm":{{"permType":"READWRITE","key":"{}","range_end":"{}"}}}})", name,
+                         etcd::base64_encode(prefix), etcd::base64_encode(end)));
+  administer("/v3/auth/user/grant", fmt::format(R"({{"user":"{0}","role":"{0}"}})", name));
+}
+
+void EtcdProcess::enable_authentication() {
+  administer("/v3/auth/user/add", R"({"name":"root","password":"root-secret"})");
+  administer("/v3/auth/role/add", R"({"name":"root"})");
+  administer("/v3/auth/user/grant", R"({"user":"root","role":"root"})");
+  add_user("concerto", R"(a:secret \"word\")", "/concerto/");
+  administer("/v3/auth/enable", "{}");
+  has_users_ = true;
+  std::ofstream(login()) << "concerto:a:secret \"word\"\n";
+  std::filesystem::permissions(login(), std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
+}
+
+void EtcdProcess::compact() {
+  constexpr std::string_view kMember = "\"revision\":\"";
+  const std::string answer = administer("/v3/kv/range", R"({"key":"AA=="})");
+  const auto begin = answer.find(kMember) + kMember.size();
+  const std::string revision = answer.substr(begin, answer.find('"', begin) - begin);
+  administer("/v3/kv/compaction", fmt::format(R"({{"revision":"{}","physical":true}})", revision));
 }
 
 std::string EtcdProcess::post(const std::string& path, const std::string& body, const std::string& token) const {

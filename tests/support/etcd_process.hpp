@@ -37,6 +37,8 @@ class EtcdProcess {
 
   /// "http://127.0.0.1:4711", or https with TLS.
   [[nodiscard]] std::string endpoint() const;
+  /// Of its port for other members: HTTP without the gateway.
+  [[nodiscard]] std::string peer_endpoint() const;
   [[nodiscard]] const TestCertificates& certificates() const noexcept { return certificates_; }
   [[nodiscard]] const std::filesystem::path& folder() const noexcept { return folder_; }
 
@@ -45,17 +47,26 @@ class EtcdProcess {
   void freeze();  ///< it holds its connections, but does nothing
   void thaw();
 
-  /// Posts to the gateway without TLS or authentication of the client, which etcd always offers on a port of its own.
-  [[nodiscard]] std::string post(const std::string& path, const std::string& body) const;
-  /// The same, with a token.
-  [[nodiscard]] std::string post(const std::string& path, const std::string& body, const std::string& token) const;
+  /// Users with passwords from now on: root, as etcd demands, and "concerto" with rights to all that Concerto writes.
+  void enable_authentication();
+  /// The file with the login of "concerto".
+  [[nodiscard]] std::filesystem::path login() const { return folder_ / "login"; }
+  /// A user with rights to the keys of one prefix.
+  void add_user(const std::string& name, const std::string& password, const std::string& prefix);
+  /// Changes up to now are no longer in the history.
+  void compact();
 
  private:
+  /// Posts to the gateway without TLS, on a port that etcd has for that alone.
+  [[nodiscard]] std::string post(const std::string& path, const std::string& body, const std::string& token = {}) const;
+  /// As root, where users are authenticated. The answer, which must be good.
+  std::string administer(const std::string& path, const std::string& body) const;
   void run();
   [[nodiscard]] bool answers() const;
   void make_certificates();
 
   Options options_;
+  bool has_users_ = false;
   std::filesystem::path folder_;
   TestCertificates certificates_;
   int plain_port_ = 0;

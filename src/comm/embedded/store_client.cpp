@@ -99,7 +99,8 @@ Result<void> StoreClient::greet(Lock& lock, const std::shared_ptr<Channel>& chan
                                 Clock::time_point deadline) {
   const std::uint64_t id = ++last_id_;
   if (!send(lock, channel, generation, id, Hello{})) return Failure{FailureKind::kLost, "the connection was lost"};
-  const Waited waited = wait_for(lock, id, deadline);
+  // A server that takes connections and says nothing is left for a new attempt, long before a patient caller gives up.
+  const Waited waited = wait_for(lock, id, std::min(deadline, Clock::now() + limits_.idle));
   if (waited != Waited::kAnswered) {
     pending_.erase(id);
     if (waited == Waited::kTimeout) return Failure{FailureKind::kTimeout, "connected, but not greeted"};

@@ -44,8 +44,8 @@ std::vector<std::string> checked_endpoints(const EtcdConfig& config) {
     const bool is_plain = endpoint.starts_with("http://");
     if (!is_plain && !endpoint.starts_with("https://"))
       refuse(kKey, fmt::format("'{}' does not begin with https:// or http://", endpoint));
-    while (endpoint.ends_with('/')) endpoint.pop_back();
     const auto host = endpoint.find("//") + 2;
+    if (endpoint.size() > host && endpoint.ends_with('/')) endpoint.pop_back();
     if (endpoint.size() <= host || endpoint.find_first_of("/?# \t\r\n", host) != std::string::npos)
       refuse(kKey, fmt::format("'{}' is not https://HOST:PORT", endpoint));
     if (is_plain && !(config.authority.empty() && config.certificate.empty()))
@@ -75,15 +75,6 @@ std::string first_words(const std::string& body) {
   std::ranges::replace_if(
       words, [](char letter) { return letter < ' ' || letter > '~'; }, '?');
   return words;
-}
-
-/// Is the token missing, unknown or too old? Then nothing was executed.
-bool is_about_the_token(const ErrorAnswer& error) {
-  constexpr std::array<std::string_view, 4> kWords{"invalid auth token", "user name is empty", "auth store is old",
-                                                   "revision in header is old"};
-  return error.is(Code::kUnauthenticated) || std::ranges::any_of(kWords, [&](std::string_view words) {
-           return error.message.find(words) != std::string::npos;
-         });
 }
 
 /// Was it refused before anything was proposed to the cluster?
@@ -119,6 +110,18 @@ void Cluster::leave_endpoint() {
   ++endpoint_;
 }
 
+bool Cluster::is_refused(HttpFailure::Kind kind, std::size_t& in_a_row) const {
+  constexpr std::size_t kRefusal = 3;  // as many cut connections count as one refusal
+  if (kind == HttpFailure::Kind::kRefused) {
+    in_a_row += kRefusal;
+  } else if (kind == HttpFailure::Kind::kCutOff) {
+    ++in_a_row;
+  } else {
+    in_a_row = 0;
+  }
+  return in_a_row >= kRefusal * endpoints_.size();
+}
+
 void Cluster::pause(std::chrono::milliseconds duration, Clock::time_point deadline) {
   std::unique_lock lock(mutex_);
   changed_.wait_until(lock, std::min(deadline, Clock::now() + duration), [&] { return is_closed_.load(); });
@@ -134,7 +137,7 @@ void Cluster::close() {
 
 /// What the attempts of a call have met, and how it goes on.
 struct Cluster::Attempt {
-  std::size_t refusals = 0;  ///< in a row, of certificates
+  std::size_t refusals = 0;  ///< as is_refused() counts them
   std::size_t failures = 0;  ///< in this round
   std::chrono::milliseconds next_pause = kShortestPause;
   Failure last{FailureKind::kTimeout, "there was no time"};
@@ -181,8 +184,10 @@ Result<std::string> Cluster::exchange(std::string_view path, const std::string& 
         if (chosen == endpoint_) leave_endpoint();
         return met.last;
       }
-      met.refusals = failure.kind == Kind::kRefused ? met.refusals + 1 : 0;
-      if (met.refusals >= endpoints_.size()) return met.last;
+      if (is_refused(failure.kind, met.refusals)) {
+        met.last.kind = FailureKind::kRefused;
+        return met.last;
+      }
     }
     std::size_t expected = chosen;
     (void)endpoint_.compare_exchange_strong(expected, chosen + 1);  // another call may have left it already
@@ -205,7 +210,7 @@ Result<std::string> Cluster::call(std::string_view path, const std::string& body
     ErrorAnswer error;
     auto answer = exchange(path, body, with.value().text, deadline, repeat, error);
     if (answer) return answer;
-    if (is_about_the_token(error) && has_login() && round == 0) {
+    if ((error.is(Code::kUnauthenticated) || is_about_a_token(error.message)) && has_login() && round == 0) {
       forget(with.value().number);
       continue;
     }

@@ -43,6 +43,10 @@ class Cluster {
   [[nodiscard]] bool forget_token();
   [[nodiscard]] bool has_login() const noexcept { return !login_.user.empty(); }
 
+  /// Counts failures in a row that mean, or may mean, that a certificate is refused: true once every endpoint has
+  /// refused it, or has cut connections off again and again where one that is trusted would be answered.
+  [[nodiscard]] bool is_refused(HttpFailure::Kind kind, std::size_t& in_a_row) const;
+
   /// Waits, at most until `deadline`; sooner when closed.
   void pause(std::chrono::milliseconds duration, Clock::time_point deadline);
   /// Watches and waiting calls end.

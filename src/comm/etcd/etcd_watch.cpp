@@ -77,7 +77,8 @@ Result<StoreWatch::Batch> EtcdWatch::next(std::chrono::milliseconds limit) {
         done = take(line, batch, deadline);
       } else if (waited == HttpStream::Waited::kEnded) {
         const HttpFailure failure = stream_->failure();
-        if (failure.kind == HttpFailure::Kind::kRefused) return Failure{FailureKind::kRefused, failure.message};
+        if (cluster_->is_refused(failure.kind, refusals_))
+          return Failure{FailureKind::kRefused, "watch: " + failure.message};
         lose_stream(deadline);
       }
     }
@@ -112,7 +113,7 @@ Result<void> EtcdWatch::take(const std::string& line, Batch& batch, Clock::time_
   }
   if (answer->error) {
     const ErrorAnswer& error = *answer->error;
-    if (error.is(Code::kUnauthenticated)) return take_refusal(error.message);
+    if (error.is(Code::kUnauthenticated) || is_about_a_token(error.message)) return take_refusal(error.message);
     if (error.is(Code::kPermissionDenied)) return Failure{FailureKind::kRefused, "watch: " + error.message};
     lose_stream(deadline);
     return {};
@@ -135,8 +136,8 @@ Result<void> EtcdWatch::take_cancellation(const WatchAnswer& answer, Batch& batc
     must_reset_ = true;
     return reset(batch, deadline);
   }
-  if (answer.reason.find("permission denied") != std::string::npos) return take_refusal(answer.reason);
-  if (answer.reason.find("auth") != std::string::npos) return take_refusal(answer.reason);
+  if (is_about_a_token(answer.reason) || answer.reason.find("permission denied") != std::string::npos)
+    return take_refusal(answer.reason);
   lose_stream(deadline);
   return {};
 }

@@ -33,6 +33,7 @@ class EtcdWatch final : public StoreWatch {
   std::size_t hidden_;
   Revision after_;
   bool must_reset_ = false;
+  std::size_t refusals_ = 0;  ///< as Cluster::is_refused() counts them
   bool was_refused_ = false;  ///< for its token, and nothing has been told since
   std::chrono::milliseconds next_pause_;
   std::unique_ptr<HttpStream> stream_;

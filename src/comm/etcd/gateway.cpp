@@ -1,6 +1,8 @@
 // Writing and reading the gateway's JSON. A member that is absent has its default, as protocol buffers have it.
 #include "gateway.hpp"
 
+#include <algorithm>
+#include <array>
 #include <charconv>
 #include <exception>
 #include <utility>
@@ -256,6 +258,12 @@ std::optional<std::string> parse_token(std::string_view body) {
 
 std::optional<ErrorAnswer> parse_error(std::string_view body) {
   return parse(body, [](const Json& json) { return error_of(json); });
+}
+
+bool is_about_a_token(std::string_view message) noexcept {
+  constexpr std::array<std::string_view, 4> kWords{"invalid auth token", "user name is empty", "auth store is old",
+                                                   "revision in header is old"};
+  return std::ranges::any_of(kWords, [&](std::string_view words) { return message.find(words) != message.npos; });
 }
 
 std::optional<WatchAnswer> parse_watch(std::string_view line) {

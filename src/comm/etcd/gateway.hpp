@@ -85,6 +85,9 @@ struct ErrorAnswer {
 };
 [[nodiscard]] std::optional<ErrorAnswer> parse_error(std::string_view body);
 
+/// Is the token missing, unknown or too old? Then nothing was executed.
+[[nodiscard]] bool is_about_a_token(std::string_view message) noexcept;
+
 /// A line of the stream of a watch.
 struct WatchAnswer {
   Revision revision = 0;

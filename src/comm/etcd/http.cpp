@@ -115,12 +115,24 @@ void set_up(CURL* handle, Transfer& transfer, const HttpRequest& request, const 
   set_tls(handle, tls);
 }
 
-HttpFailure failure_of(CURLcode code, const Transfer& transfer) {
+/// Did the request go over a connection of its own that was encrypted?
+bool is_first_on_its_connection(CURL* handle) {
+  long connections = 0;
+  curl_off_t handshake = 0;
+  (void)curl_easy_getinfo(handle, CURLINFO_NUM_CONNECTS, &connections);
+  (void)curl_easy_getinfo(handle, CURLINFO_APPCONNECT_TIME_T, &handshake);
+  return connections > 0 && handshake > 0;
+}
+
+HttpFailure failure_of(CURL* handle, CURLcode code, const Transfer& transfer) {
   using Kind = HttpFailure::Kind;
   const std::string message = transfer.error[0] != '\0' ? transfer.error.data() : curl_easy_strerror(code);
   // The other side refuses our certificate by an alert, which in TLS 1.3 comes after the handshake.
   if (message.find("alert") != std::string::npos) return {Kind::kRefused, message};
   switch (code) {
+    // That alert may come so soon that sending fails before anything is read.
+    case CURLE_SEND_ERROR:
+      return {is_first_on_its_connection(handle) ? Kind::kCutOff : Kind::kLost, message};
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_CACERT_BADFILE:
     case CURLE_SSL_CERTPROBLEM:
@@ -168,9 +180,11 @@ std::variant<HttpAnswer, HttpFailure> HttpClient::post(const HttpRequest& reques
   const CURLcode code = curl_easy_perform(easy.get());
   HttpAnswer answer;
   (void)curl_easy_getinfo(easy.get(), CURLINFO_RESPONSE_CODE, &answer.status);
+  HttpFailure failure;
+  if (code != CURLE_OK) failure = failure_of(easy.get(), code, transfer);
   curl_easy_reset(easy.get());  // before what it points to is gone
   state_->give_back(std::move(easy));
-  if (code != CURLE_OK) return failure_of(code, transfer);
+  if (code != CURLE_OK) return failure;
   answer.body = std::move(transfer.received);
   return answer;
 }
@@ -206,7 +220,7 @@ HttpStream::Waited HttpStream::next_line(std::string& line, Clock::time_point de
       state_->has_ended = true;
       const CURLcode code = message->data.result;
       state_->failure = code == CURLE_OK ? HttpFailure{HttpFailure::Kind::kLost, "the stream has ended"}
-                                         : failure_of(code, state_->transfer);
+                                         : failure_of(state_->easy.get(), code, state_->transfer);
     }
     const std::size_t end = received.find('\n');
     if (end != std::string::npos || (state_->has_ended && !received.empty())) {

@@ -30,6 +30,7 @@ struct HttpFailure {
   enum class Kind : std::uint8_t {
     kNotSent,  ///< no connection
     kRefused,  ///< a certificate, on either side
+    kCutOff,   ///< the server ended the connection between the handshake and the request, which it does not have whole
     kTimeout,  ///< sent, perhaps
     kLost,     ///< sent, perhaps
   };
