@@ -91,7 +91,8 @@ void declare(CLI::App& program, LauncherOptions& options) {
       ->type_name("I")
       ->check(whole(0, kMostNodes - 1));
   program.add_option("--rendezvous", options.rendezvous, "where launcher 0 is met, and where it listens")
-      ->type_name("HOST:PORT");
+      ->type_name("HOST:PORT")
+      ->envname("CONCERTO_RENDEZVOUS");
   program
       .add_option("--join-file", options.join_file,
                   "how launchers find and trust each other: launcher 0 writes it, for its user alone, the others read "

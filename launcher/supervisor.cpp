@@ -216,7 +216,10 @@ void Supervisor::signalled(int number, Tick now) {
 
 void Supervisor::abandoned(const std::string& reason, Tick now) {
   if (is_over_) return;
-  if (!failure_) failure_ = JobFailure{options_.node, kNoRank, kSignalBase + SIGKILL, reason, {}};
+  if (!failure_) {
+    failure_ = JobFailure{options_.node, kNoRank, kSignalBase + SIGKILL, reason, {}};
+    if (options_.nodes > 1) effects_.push_back(PublishFailure{*failure_});
+  }
   is_failure_agreed_ = true;
   leave_peers_at_ = now;
   if (phase_ != Phase::kKilling) kill_all(now);

@@ -34,6 +34,10 @@ class KubernetesTest(LaunchingTest):
         self.assertEqual(self.container["ports"][0]["containerPort"], port)
         self.assertEqual(self.variables["CONCERTO_RENDEZVOUS"], f"{name}-0.{service}:{port}")
 
+    def test_the_join_file_is_on_the_shared_volume(self):
+        folder = self.variables["CONCERTO_JOIN_FILE"].rpartition("/")[0]
+        self.assertIn(folder, [mount["mountPath"] for mount in self.container["volumeMounts"]])
+
     def test_as_many_pods_as_launchers_all_at_once_and_none_comes_back(self):
         spec = self.job["spec"]
         self.assertEqual(spec["completionMode"], "Indexed")
@@ -54,6 +58,7 @@ class KubernetesTest(LaunchingTest):
             self.assertEqual((finished.returncode, finished.stderr), (0, ""))
             self.assertIn(f"launchers   {self.variables['CONCERTO_NNODES']}, this is {index}\n", finished.stdout)
             self.assertIn(f"job         {self.variables['CONCERTO_JOB']}\n", finished.stdout)
+            self.assertIn(f"join file   {self.variables['CONCERTO_JOIN_FILE']}\n", finished.stdout)
             self.assertIn(f"rendezvous  {self.variables['CONCERTO_RENDEZVOUS']}\n", finished.stdout)
 
 

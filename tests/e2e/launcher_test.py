@@ -229,7 +229,9 @@ class PlaceTest(LaunchingTest):
         self.assertEqual({name: value for name, value in second.items() if name.startswith("CONCERTO_")},
                          {"CONCERTO_JOB": "night", "CONCERTO_RANK": "1", "CONCERTO_WORLD_SIZE": "2",
                           "CONCERTO_LOCAL_RANK": "1", "CONCERTO_LOCAL_SIZE": "2", "CONCERTO_NODE_RANK": "0",
-                          "CONCERTO_INCARNATION": "1", "CONCERTO_THREADS": second["CONCERTO_THREADS"]})
+                          "CONCERTO_INCARNATION": "1", "CONCERTO_THREADS": second["CONCERTO_THREADS"],
+                          "CONCERTO_STORE": second["CONCERTO_STORE"], "CONCERTO_CREDENTIALS": "fd:3"})
+        self.assertRegex(second["CONCERTO_STORE"], r"\Aembedded://127\.0\.0\.1:\d+\Z")
         self.assertEqual(first["CONCERTO_RANK"], "0")
         self.assertEqual(first["OMP_NUM_THREADS"], first["CONCERTO_THREADS"])
 
@@ -251,9 +253,9 @@ class PlaceTest(LaunchingTest):
 
     def test_a_rank_starts_as_a_shell_would_start_it(self):
         finished = self.launch_shell(1, "cat; grep -E 'Sig(Blk|Ign)' /proc/self/status; ls /proc/self/fd | wc -l")
-        # No input; nothing blocked or ignored; descriptors 0 to 2, and 3 for ls itself.
+        # No input; nothing blocked or ignored; descriptors 0 to 2, the credentials, and one for ls itself.
         self.assertEqual(finished.stdout.split(),
-                         ["[rank", "0]", "SigBlk:", "0" * 16, "[rank", "0]", "SigIgn:", "0" * 16, "[rank", "0]", "4"])
+                         ["[rank", "0]", "SigBlk:", "0" * 16, "[rank", "0]", "SigIgn:", "0" * 16, "[rank", "0]", "5"])
 
     def test_closed_standard_descriptors_confuse_nobody(self):
         finished = subprocess.run(["sh", "-c", f"'{LAUNCHER}' -- sh -c 'echo x > written' <&- >&- 2>&-"],
@@ -284,6 +286,8 @@ class CommandLineTest(LaunchingTest):
         self.assert_refused("./nothing-here: No such file or directory", "--", "./nothing-here")
         self.assert_refused("is not a program that may be run", "--", "/etc/passwd")
         self.assert_refused("--node-rank: is needed", "--nnodes", "2", "--", "true")
+        self.assert_refused("--join-file: is needed with 2 launchers", "--nnodes", "2", "--node-rank", "0", "--rendezvous",
+                            "127.0.0.1:1", "--", "true")
         self.assert_refused("SLURM_NTASKS: is not set", "--", "true", environment=clean_environment(SLURM_PROCID="0"))
         self.assert_refused("SLURM_PROCID: must be a whole number", "--", "true",
                             environment=clean_environment(SLURM_PROCID="x", SLURM_NTASKS="1", SLURM_LOCALID="0"))

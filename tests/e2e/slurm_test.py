@@ -6,7 +6,7 @@ import tempfile
 import unittest
 
 from launching import LAUNCHER, SOURCE, LaunchingTest
-from slurm_cluster import SlurmCluster, reason_against
+from slurm_cluster import SlurmCluster, free_ports, reason_against
 
 REASON = reason_against()
 
@@ -57,6 +57,30 @@ class SlurmTest(LaunchingTest):
         self.assertIn("0: ranks       0 to 1 of 4\n", plans.stdout)
         self.assertIn("1: ranks       2 to 3 of 4\n", plans.stdout)
 
+    def several(self):
+        """Options of launchers on several nodes, whose names nobody here resolves."""
+        return ["--join-file", "join", "--rendezvous", f"127.0.0.1:{free_ports(1)[0]}"]
+
+    def test_two_nodes_of_two_ranks(self):
+        finished = self.srun("-N2", "--ntasks-per-node=1", LAUNCHER, *self.several(), "--nproc-per-node", 2, "--", "sh",
+                             "-c", "echo $CONCERTO_JOB $CONCERTO_RANK/$CONCERTO_WORLD_SIZE on $CONCERTO_NODE_RANK")
+        self.assertEqual(finished.returncode, 0, finished.stderr)
+        lines = sorted(finished.stdout.splitlines())
+        job = lines[0].split()[2]
+        self.assertEqual(lines, [f"[rank {rank}] {job} {rank}/4 on {rank // 2}" for rank in range(4)])
+
+    def test_a_launcher_for_each_rank(self):
+        finished = self.srun("-N2", "-n3", LAUNCHER, *self.several(), "--", "sh", "-c",
+                             "echo $CONCERTO_RANK/$CONCERTO_WORLD_SIZE")
+        self.assertEqual(finished.returncode, 0, finished.stderr)
+        self.assertEqual(sorted(finished.stdout.splitlines()), [f"[rank {rank}] {rank}/3" for rank in range(3)])
+
+    def test_a_failure_on_the_second_node_is_everybodys_status(self):
+        finished = self.srun("-N2", "--ntasks-per-node=1", LAUNCHER, *self.several(), "--", "sh", "-c",
+                             "[ $CONCERTO_RANK = 0 ] || exit 7; exec sleep 1000")
+        self.assertEqual(finished.returncode, 7, finished.stderr)
+        self.assertEqual(finished.stderr.count("error: node 1: rank 1 "), 2, finished.stderr)
+
     def test_a_failing_rank_is_the_steps_status(self):
         finished = self.srun("-N1", "-n1", LAUNCHER, "--nproc-per-node", 2, "--", "sh", "-c",
                              "[ $CONCERTO_RANK = 0 ] || exit 7; exec sleep 1000")
@@ -73,10 +97,12 @@ class SlurmTest(LaunchingTest):
         self.cluster.call("scancel", submitted.stdout.strip())
         self.assert_gone(*numbers)
 
-    def submit_example(self, *command):
+    def submit_example(self, *command, nodes=1):
         path = f"{pathlib.Path(LAUNCHER).parent}:{os.environ['PATH']}"
-        return self.cluster.call("sbatch", "--wait", "--parsable", SOURCE / "launcher/slurm/train.sbatch", *command,
-                                 cwd=self.scratch, environment={"RANKS_PER_NODE": "2", "PATH": path})
+        return self.cluster.call("sbatch", "--wait", "--parsable", f"--nodes={nodes}",
+                                 SOURCE / "launcher/slurm/train.sbatch", *command, cwd=self.scratch,
+                                 environment={"RANKS_PER_NODE": "2", "PATH": path,
+                                              "CONCERTO_RENDEZVOUS": f"127.0.0.1:{free_ports(1)[0]}"})
 
     def test_the_example(self):
         finished = self.submit_example("sh", "-c", "echo rank $CONCERTO_RANK trains")
@@ -86,6 +112,14 @@ class SlurmTest(LaunchingTest):
                          ["[rank 0] rank 0 trains", "[rank 1] rank 1 trains"])
         log = (self.scratch / "logs" / job / "rank-1.log").read_text()
         self.assertTrue(log.endswith("rank 1 trains\n"), log)
+
+    def test_the_example_on_two_nodes(self):
+        finished = self.submit_example("sh", "-c", "echo rank $CONCERTO_RANK trains", nodes=2)
+        self.assertEqual(finished.returncode, 0, finished.stderr)
+        log = (self.scratch / f"concerto-{finished.stdout.strip()}.log").read_text()
+        lines = [line for line in log.splitlines() if "--rendezvous" not in line]  # it differs from Slurm's word
+        self.assertEqual(sorted(lines), [f"[rank {rank}] rank {rank} trains" for rank in range(4)])
+        self.assertEqual(list(self.scratch.glob(".concerto-join*")), [])
 
     def test_the_example_fails_as_its_ranks_do(self):
         self.assertEqual(self.submit_example("sh", "-c", "exit 9").returncode, 9)

@@ -209,6 +209,14 @@ TEST(Supervisor, WhoeverIsAbandonedKillsAtOnce) {
   EXPECT_THAT(log_of(supervisor), ElementsAre("finish 137: the guard is gone"));
 }
 
+TEST(Supervisor, OneOfSeveralThatIsAbandonedTellsTheOthers) {
+  Supervisor supervisor = running(options_of(1, 1, 2));
+  supervisor.abandoned("the guard is gone", Tick{1});
+  EXPECT_THAT(log_of(supervisor), ElementsAre("publish failure", "SIGKILL 1"));
+  supervisor.exited(1, {true, SIGKILL}, Tick{2});
+  EXPECT_THAT(log_of(supervisor), ElementsAre("publish ended", "publish left", "finish 137: the guard is gone"));
+}
+
 TEST(Supervisor, OneOfSeveralLaunchersEndsWhenAllHave) {
   Supervisor first = running(options_of(1, 0, 2));
   Supervisor second = running(options_of(1, 1, 2));
