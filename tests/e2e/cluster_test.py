@@ -1,0 +1,149 @@
+#!/usr/bin/env python3
+"""Training by several processes: one model whatever their number, and failures that name the rank to blame."""
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import time
+import unittest
+
+from launching import PROGRAM, LaunchingTest, children_of, clean_environment
+
+CONFIG = """
+[data]
+train = "data/train"
+test = "data/train"
+
+[model]
+objective = "{objective}"
+rank = 12
+regularization = 0.05
+
+[solver]
+kind = "{kind}"
+inner = "cholesky"
+slice = 5
+epochs = {epochs}
+
+[compute]
+backend = "cpu"
+threads = 1
+deterministic = true
+
+[cluster]
+heartbeat_ms = 200
+dead_after_ms = 2000
+
+[output]
+model = "model"
+report = "report.json"
+"""
+
+
+class ClusterTest(LaunchingTest):
+    def setUp(self):
+        super().setUp()
+        (self.scratch / "data").mkdir()
+        self.run_well("synth", "--users", 900, "--items", 400, "--entries", 20000, "--rank", 4, "--out", "synthetic")
+        self.run_well("prepare", "synthetic/train.txt", "--test", "synthetic/test.txt", "--out", "data/train")
+
+    def run_well(self, *arguments):
+        finished = subprocess.run([PROGRAM, *map(str, arguments)], cwd=self.scratch, text=True, capture_output=True,
+                                  timeout=60, env=clean_environment())
+        self.assertEqual(finished.returncode, 0, finished.stderr)
+
+    def configure(self, epochs=3, kind="als", objective="explicit"):
+        (self.scratch / "run.toml").write_text(CONFIG.format(epochs=epochs, kind=kind, objective=objective))
+
+    def train(self, ranks, *options):
+        return self.launch("--nproc-per-node", ranks, "--", PROGRAM, "train", "run.toml", *options)
+
+    def factors(self, model):
+        return {path.name: path.read_bytes() for path in (self.scratch / model).glob("*.bin")}
+
+    def test_any_number_of_ranks_writes_the_model_of_one_process(self):
+        for kind, objective in (("als", "explicit"), ("als", "implicit"), ("subspace", "explicit")):
+            self.configure(kind=kind, objective=objective)
+            self.run_well("train", "run.toml", "--set", "output.model=alone")
+            expected = self.factors("alone")
+            self.assertGreaterEqual(len(expected), 4)
+            for ranks in (1, 2, 3, 4):
+                with self.subTest(kind=kind, objective=objective, ranks=ranks):
+                    finished = self.train(ranks)
+                    self.assertEqual(finished.returncode, 0, finished.stderr)
+                    self.assertEqual(self.factors("model"), expected)
+                    replication = json.loads((self.scratch / "report.json").read_text())["replication"]
+                    self.assertEqual((replication["ranks"], replication["level"]), (ranks, "strong"))
+
+    def test_ranks_with_different_configurations_say_so(self):
+        self.configure()
+        (self.scratch / "other.toml").write_text((self.scratch / "run.toml").read_text().replace("rank = 12", "rank = 13"))
+        finished = self.launch("--nproc-per-node", 2, "--", "sh", "-c",
+                               f"case $CONCERTO_RANK in 0) exec {PROGRAM} train run.toml;; "
+                               f"*) exec {PROGRAM} train other.toml;; esac")
+        self.assertEqual(finished.returncode, 2, finished.stderr)
+        self.assertIn("model.rank is 12 on rank 0 and 13 on rank 1", finished.stderr)
+
+    def test_what_several_ranks_do_not_do_is_refused(self):
+        self.configure(kind="sgd")
+        finished = self.train(2)
+        self.assertEqual(finished.returncode, 2)
+        self.assertIn("solver.kind: sgd does not run on several ranks yet", finished.stderr)
+
+    def start_long_run(self, ranks):
+        """A run that has reached its third epoch; the launcher and the processes of its ranks by number."""
+        self.configure(epochs=1000000)
+        process = self.start("--nproc-per-node", ranks, "--", PROGRAM, "train", "run.toml")
+        seen = []
+        while not any("epoch 3/" in line for line in seen):
+            line = process.stderr.readline()
+            self.assertTrue(line, seen)
+            seen.append(line)
+        found = {}
+        for guard in children_of(process.pid):
+            for child in [guard, *children_of(guard)]:
+                try:
+                    variables = pathlib.Path(f"/proc/{child}/environ").read_text().split("\0")
+                except OSError:
+                    continue
+                for variable in variables:
+                    if variable.startswith("CONCERTO_RANK="):
+                        found[int(variable.partition("=")[2])] = child
+        self.assertEqual(sorted(found), list(range(ranks)))
+        return process, found
+
+    def test_a_killed_rank_ends_the_run_and_is_named(self):
+        process, ranks = self.start_long_run(3)
+        os.kill(ranks[1], signal.SIGKILL)
+        _, err = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 128 + 9)
+        self.assertIn(f"rank 1 (process {ranks[1]}) ended with signal 9", err)
+        self.assertFalse((self.scratch / "model").exists())
+
+    def test_a_stopped_rank_is_named_by_the_others(self):
+        process, ranks = self.start_long_run(3)
+        began = time.monotonic()
+        os.kill(ranks[2], signal.SIGSTOP)
+        try:
+            _, err = process.communicate(timeout=90)
+        finally:
+            try:
+                os.kill(ranks[2], signal.SIGCONT)
+            except OSError:
+                pass
+        self.assertNotEqual(process.returncode, 0)
+        self.assertRegex(err, r"rank 2 is dead: (no heartbeat for|its lease in the store)")
+        self.assertLess(time.monotonic() - began, 60)
+        self.assertFalse((self.scratch / "model").exists())
+
+    def test_an_interrupt_keeps_the_last_epoch_of_all(self):
+        process, _ = self.start_long_run(2)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        self.assertTrue((self.scratch / "model" / "manifest.json").exists(), err)
+        self.assertEqual(json.loads((self.scratch / "report.json").read_text())["final"]["ended"], "stopped")
+
+
+if __name__ == "__main__":
+    unittest.main()
