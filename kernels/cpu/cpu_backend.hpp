@@ -92,6 +92,8 @@ class CpuBackend final : public Backend {
                                   const Objective& objective) override;
   [[nodiscard]] double penalty(const Buffer& ratings, RowRange rows, const Buffer& table,
                                const Objective& objective) override;
+  [[nodiscard]] double grid_loss(const Buffer& grid, const Buffer& users, const Buffer& items,
+                                 const Objective& objective) override;
   [[nodiscard]] ErrorSums prediction_errors(const CompressedRows& held_out, const Buffer& users, const Buffer& items,
                                             double mean, float low, float high) override;
 

@@ -8,6 +8,7 @@
 
 #include "cpu_backend.hpp"
 #include "row_kernel.hpp"
+#include "sgd_grid.hpp"
 
 namespace concerto::cpu {
 namespace {
@@ -102,6 +103,16 @@ double CpuBackend::penalty(const Buffer& ratings, RowRange rows, const Buffer& t
     sums[place] = sum;
   });
   return tree_sum(sums);
+}
+
+double CpuBackend::grid_loss(const Buffer& buffer, const Buffer& users, const Buffer& items,
+                             const Objective& objective) {
+  CONCERTO_CHECK(!objective.is_implicit(), "SGD serves explicit objectives only");
+  const auto& grid = buffer_as<GridBuffer>(&buffer);
+  const RowRange user_rows{0, grid.by_user.view.rows};
+  const RowRange item_rows{0, grid.by_item.view.rows};
+  return entry_loss(grid.by_user, user_rows, users, items, objective) +
+         penalty(grid.by_user, user_rows, users, objective) + penalty(grid.by_item, item_rows, items, objective);
 }
 
 ErrorSums CpuBackend::prediction_errors(const CompressedRows& held_out, const Buffer& users, const Buffer& items,

@@ -56,11 +56,11 @@ std::uint64_t cpu_working_bytes(const MemoryShape& shape) {
   std::uint64_t bytes = shape.threads * scratch_bytes(shape, width);
   if (shape.is_implicit) bytes += gram_bytes(width, shape.threads);
   if (shape.solver == MemoryShape::Solver::kSgd) {
-    // The grid's entries, runs of one user's entries in a block, and counts of rows; during an epoch, states of rows.
+    // The grid's entries, and runs of one user's entries in a block; during an epoch, states of rows.
     const std::uint64_t runs =
         std::uint64_t{shape.users} * sgd_blocks_per_side(shape.entries, shape.users, shape.items);
     bytes += sizeof(cpu::SgdEntry) * shape.entries + sizeof(cpu::SgdRun) * std::min(shape.entries, runs);
-    bytes += (sizeof(EntryIndex) + sizeof(cpu::SgdRowState)) * (std::uint64_t{shape.users} + shape.items);
+    bytes += sizeof(cpu::SgdRowState) * (std::uint64_t{shape.users} + shape.items);
   } else {
     bytes += 4096 * std::uint64_t{shape.threads} * sizeof(RowRange);
   }

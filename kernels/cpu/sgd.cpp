@@ -64,22 +64,16 @@ void fill_blocks(const CompressedRows& by_user, RowRange users, std::span<const 
   }
 }
 
-std::vector<EntryIndex> row_counts(const CompressedRows& matrix) {
-  std::vector<EntryIndex> counts(matrix.rows);
-  for (RowIndex r = 0; r < matrix.rows; ++r) counts[r] = matrix.count(r);
-  return counts;
-}
-
 /// The state of all rows of a table at the start of a pass.
-std::vector<SgdRowState> load_states(ThreadPool& pool, const TableBuffer& table, std::span<const EntryIndex> counts,
+std::vector<SgdRowState> load_states(ThreadPool& pool, const TableBuffer& table, const CompressedRows& ratings,
                                      const Objective& objective) {
-  std::vector<SgdRowState> states(counts.size());
+  std::vector<SgdRowState> states(ratings.rows);
   const double exponent = objective.regularization_exponent - 1.0;
-  pool.parallel_for(counts.size(), kRowGrain, [&](std::size_t begin, std::size_t end, unsigned) {
+  pool.parallel_for(states.size(), kRowGrain, [&](std::size_t begin, std::size_t end, unsigned) {
     for (std::size_t r = begin; r < end; ++r) {
       const auto row = static_cast<RowIndex>(r);
-      const double weight =
-          counts[r] == 0 || exponent == 0.0 ? 1.0 : std::pow(static_cast<double>(counts[r]), exponent);
+      const EntryIndex count = ratings.count(row);
+      const double weight = count == 0 || exponent == 0.0 ? 1.0 : std::pow(static_cast<double>(count), exponent);
       states[r] = {table.accumulators[r], table.factors.bias(row),
                    squared_norm(table.factors.row(row).data(), table.factors.stride()), static_cast<float>(weight)};
     }
@@ -143,7 +137,7 @@ class BlockQueue {
 
 std::unique_ptr<Buffer> CpuBackend::load_grid(const CompressedRows& by_user, const CompressedRows& by_item) {
   CONCERTO_CHECK(by_user.entries() == by_item.entries(), "the orientations differ in entries");
-  auto grid = std::make_unique<GridBuffer>();
+  auto grid = std::make_unique<GridBuffer>(by_user, by_item);
   grid->side = sgd_blocks_per_side(by_user.entries(), by_user.rows, by_item.rows);
   const std::vector<RowRange> user_blocks = sgd_cut(by_user, grid->side);
   const std::vector<RowRange> item_blocks = sgd_cut(by_item, grid->side);
@@ -163,8 +157,6 @@ std::unique_ptr<Buffer> CpuBackend::load_grid(const CompressedRows& by_user, con
   grid->entries.resize(grid->entry_offsets[blocks]);
   grid->runs.resize(grid->run_offsets[blocks]);
   for_each_user_block(fill_blocks);
-  grid->user_counts = row_counts(by_user);
-  grid->item_counts = row_counts(by_item);
   return grid;
 }
 
@@ -173,13 +165,13 @@ void CpuBackend::sgd_epoch(const SgdStep& step) {
   auto& users = buffer_as<TableBuffer>(step.users);
   auto& items = buffer_as<TableBuffer>(step.items);
   CONCERTO_CHECK(!step.objective.is_implicit(), "SGD serves explicit objectives only");
-  CONCERTO_CHECK(users.factors.rows() == grid.user_counts.size() && items.factors.rows() == grid.item_counts.size(),
+  CONCERTO_CHECK(users.factors.rows() == grid.by_user.view.rows && items.factors.rows() == grid.by_item.view.rows,
                  "the grid and the tables differ in size");
   CONCERTO_CHECK(
       users.factors.rank() == items.factors.rank() && users.factors.shape().biases == items.factors.shape().biases,
       "the tables differ in rank or biases");
-  std::vector<SgdRowState> user_states = load_states(pool_, users, grid.user_counts, step.objective);
-  std::vector<SgdRowState> item_states = load_states(pool_, items, grid.item_counts, step.objective);
+  std::vector<SgdRowState> user_states = load_states(pool_, users, grid.by_user.view, step.objective);
+  std::vector<SgdRowState> item_states = load_states(pool_, items, grid.by_item.view, step.objective);
   SgdPass pass;
   pass.users = users.factors.data();
   pass.items = items.factors.data();

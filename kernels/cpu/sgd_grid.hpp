@@ -5,18 +5,19 @@
 #include <span>
 #include <vector>
 
-#include "concerto/compute/backend.hpp"
-
+#include "cpu_backend.hpp"
 #include "sgd_kernel.hpp"
 
 namespace concerto::cpu {
 
 /// Block (p, q) of user block p and item block q is number p * side + q. Its entries are [entry_offsets[number],
-/// entry_offsets[number + 1]) of `entries`, its runs likewise. 8 bytes an entry and 8 a run.
+/// entry_offsets[number + 1]) of `entries`, its runs likewise. 8 bytes an entry and 8 a run. What it was made of stays
+/// in the caller's memory.
 struct GridBuffer final : Buffer {
+  GridBuffer(const CompressedRows& users, const CompressedRows& items) : by_user(users), by_item(items) {}
   [[nodiscard]] std::uint64_t bytes() const noexcept override {
     return entries.size() * sizeof(SgdEntry) + runs.size() * sizeof(SgdRun) +
-           (entry_offsets.size() + run_offsets.size() + user_counts.size() + item_counts.size()) * sizeof(EntryIndex);
+           (entry_offsets.size() + run_offsets.size()) * sizeof(EntryIndex);
   }
   [[nodiscard]] std::span<const SgdEntry> block_entries(std::size_t number) const noexcept {
     return std::span(entries).subspan(entry_offsets[number], entry_offsets[number + 1] - entry_offsets[number]);
@@ -30,8 +31,8 @@ struct GridBuffer final : Buffer {
   std::vector<SgdRun> runs;
   std::vector<EntryIndex> entry_offsets;
   std::vector<EntryIndex> run_offsets;
-  std::vector<EntryIndex> user_counts;
-  std::vector<EntryIndex> item_counts;
+  RatingsBuffer by_user;
+  RatingsBuffer by_item;
 };
 
 }  // namespace concerto::cpu

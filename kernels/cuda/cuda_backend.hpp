@@ -50,6 +50,9 @@ struct TableBuffer final : Buffer {
 
 /// What a row's penalties are under one objective; kept because they need a power a row.
 struct RowTerms {
+  [[nodiscard]] std::uint64_t bytes() const noexcept {
+    return penalties.bytes() + bias_divisors.bytes() + bias_penalties.bytes();
+  }
   Objective objective;
   DeviceArray<float> penalties;       ///< rows: lambda n^nu
   DeviceArray<float> bias_divisors;   ///< rows: n + lambda_b n^nu; empty without biases
@@ -136,6 +139,8 @@ class CudaBackend final : public Backend {
                                   const Objective& objective) override;
   [[nodiscard]] double penalty(const Buffer& ratings, RowRange rows, const Buffer& table,
                                const Objective& objective) override;
+  [[nodiscard]] double grid_loss(const Buffer& grid, const Buffer& users, const Buffer& items,
+                                 const Objective& objective) override;
   [[nodiscard]] ErrorSums prediction_errors(const CompressedRows& held_out, const Buffer& users, const Buffer& items,
                                             double mean, float low, float high) override;
 

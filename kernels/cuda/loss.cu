@@ -1,11 +1,8 @@
 // Measures: the loss of observed entries, penalties, and errors of predictions, from the fp32 masters of both sides.
 //
-// A warp scores a piece of entries (chunk_sums.hpp), row by row, 32 entries at a time: eight lanes share an item's row,
-// 16 bytes each at a time, so that four items are read at once, and each lane keeps a partial product for the eight
-// items that its group reads. The partial products are then added across the group in such a way that each lane ends
-// with the score of one entry, whose loss it computes. The user's row stays in registers for all entries of the piece's
-// part of it; above rank 256, 128 columns at a time. Products are fp32 sums within a lane; all else is double. There
-// are no atomics: every sum is in a fixed order.
+// A warp scores a piece of entries row by row (score_row.cuh). A piece is some entries of an orientation
+// (chunk_sums.hpp), or a part of a block of SGD's grid, whose rows are its runs. There are no atomics: every sum is in
+// a fixed order.
 #include <algorithm>
 #include <span>
 #include <vector>
@@ -16,22 +13,33 @@
 #include "cuda_backend.hpp"
 #include "device/launch.cuh"
 #include "row_terms.hpp"
+#include "score_row.cuh"
+#include "sgd_buffer.cuh"
 #include "shadow.hpp"
 
 namespace concerto::cuda {
 namespace {
 
-constexpr unsigned kWholeWarp = 0xffffffffU;
 constexpr unsigned kBlock = 128;
 constexpr unsigned kWarps = kBlock / 32;
 constexpr std::uint64_t kPieceEntries = 2048;
 constexpr std::uint64_t kPieceRows = 32;
-/// Lanes that share an item's row, and entries that a lane forms partial products of.
-constexpr unsigned kGroup = 8;
-/// Floats of a row that a group reads at a time: four a lane.
-constexpr unsigned kGroupFloats = 4 * kGroup;
 
+/// Entries of an orientation, or of a batch of it.
+struct OrientationEntries {
+  static constexpr bool kHasLongRows = true;
+  const RowIndex* columns = nullptr;  ///< of entry k: at k - first
+  const float* values = nullptr;      ///< null: every value is 1
+  EntryIndex first = 0;
+  __device__ ScoredEntry at(EntryIndex k) const {
+    return {columns[k - first], values != nullptr ? values[k - first] : 1.0F};
+  }
+};
+
+/// Pieces of an orientation.
 struct ScoreArguments {
+  ScoreTables tables;
+  OrientationEntries entries;
   const ChunkPart* parts = nullptr;
   std::uint64_t part_count = 0;
   std::uint64_t piece_length = 0;
@@ -39,45 +47,28 @@ struct ScoreArguments {
   std::uint64_t end_piece = 0;
   const EntryIndex* offsets = nullptr;  ///< of row r: at r - first_row
   RowIndex first_row = 0;
-  const RowIndex* columns = nullptr;  ///< of entry k: at k - first_entry
-  const float* values = nullptr;      ///< null: every value is 1
-  EntryIndex first_entry = 0;
-  const float* users = nullptr;
-  const float* items = nullptr;
-  const float* user_biases = nullptr;  ///< null without biases
-  const float* item_biases = nullptr;
-  std::uint64_t stride = 0;
-  double mean = 0.0;
   double* sums = nullptr;  ///< Measure::kSums a piece, of all pieces
 };
 
-/// The loss of an entry.
-struct LossMeasure {
-  static constexpr unsigned kSums = 1;
-  Objective objective;
-  __device__ void add(float value, double score, double (&sums)[kSums]) const {
-    sums[0] += objective.entry_loss(value, score);
+struct GridEntries {
+  static constexpr bool kHasLongRows = false;
+  const uint2* pairs = nullptr;  ///< SgdEntry: item, bits of the value
+  __device__ ScoredEntry at(EntryIndex k) const {
+    const uint2 pair = pairs[k];
+    return {pair.x, __uint_as_float(pair.y)};
   }
 };
 
-/// The squared and the absolute error of a clamped prediction.
-struct ErrorMeasure {
-  static constexpr unsigned kSums = 2;
-  double low = 0.0;
-  double high = 0.0;
-  __device__ void add(float value, double score, double (&sums)[kSums]) const {
-    const double clamped = score < low ? low : (score > high ? high : score);
-    const double error = value - clamped;
-    sums[0] += error * error;
-    sums[1] += error < 0.0 ? -error : error;
-  }
+/// Parts of a grid: each is a piece.
+struct GridScoreArguments {
+  ScoreTables tables;
+  GridEntries entries;
+  const uint2* runs = nullptr;     ///< SgdRun: user, number of entries
+  const SgdPart* parts = nullptr;  ///< and the end
+  std::uint64_t first_piece = 0;
+  std::uint64_t end_piece = 0;
+  double* sums = nullptr;
 };
-
-/// The sum over the warp, the same for all lanes.
-__device__ inline double warp_sum(double value) {
-  for (unsigned step = 16; step > 0; step /= 2) value += __shfl_xor_sync(kWholeWarp, value, step);
-  return value;
-}
 
 /// The part that a piece belongs to: the last one whose first piece is not behind it.
 __device__ inline ChunkPart part_of(const ChunkPart* parts, std::uint64_t count, std::uint64_t piece) {
@@ -107,102 +98,12 @@ __device__ inline RowIndex row_of(const ScoreArguments& a, RowIndex low, RowInde
   return low;
 }
 
-/// Four floats of a row from column `c` on; zeros beyond its end.
-__device__ inline float4 four_floats(const float* row, std::uint64_t c, std::uint64_t stride) {
-  if (c < stride) return *reinterpret_cast<const float4*>(row + c);
-  return float4{0.0F, 0.0F, 0.0F, 0.0F};
-}
-
-template <unsigned kParts>
-__device__ __forceinline__ void load_user(const ScoreArguments& a, RowIndex user, std::uint64_t column,
-                                          float4 (&x)[kParts]) {
-  const float* row = a.users + user * a.stride;
-#pragma unroll
-  for (unsigned v = 0; v < kParts; ++v) x[v] = four_floats(row, column + v * kGroupFloats, a.stride);
-}
-
-/// Adds x.y over the lane's columns for the group's eight entries, entry e * 4 + group of the 32. `count` of the 32
-/// exist; with kAll all do.
-template <unsigned kParts, bool kAll>
-__device__ __forceinline__ void add_products(const ScoreArguments& a, const float4 (&x)[kParts], RowIndex own_item,
-                                             unsigned count, std::uint64_t column, float (&partial)[kGroup]) {
-  const unsigned group_lane = threadIdx.x % 32 / kGroup * kGroup;
-#pragma unroll
-  for (unsigned e = 0; e < kGroup; ++e) {
-    if (!kAll && e * (32 / kGroup) >= count) continue;  // the same for all lanes
-    const float* row = a.items + __shfl_sync(kWholeWarp, own_item, group_lane + e) * a.stride;
-#pragma unroll
-    for (unsigned v = 0; v < kParts; ++v) {
-      const float4 y = four_floats(row, column + v * kGroupFloats, a.stride);
-      partial[e] += x[v].x * y.x + x[v].y * y.y + (x[v].z * y.z + x[v].w * y.w);
-    }
-  }
-}
-
-/// The sum over the group of its lanes' partial products for the entry of this lane's number in the group. Each step
-/// halves the entries that a lane answers for, and doubles the lanes that a sum covers.
-__device__ __forceinline__ double own_product(const float (&partial)[kGroup]) {
-  const unsigned member = threadIdx.x % kGroup;
-  double four[4];
-#pragma unroll
-  for (unsigned e = 0; e < 4; ++e) {
-    const bool upper = (member & 4U) != 0;
-    const float sent = upper ? partial[e] : partial[e + 4];
-    const float kept = upper ? partial[e + 4] : partial[e];
-    four[e] = static_cast<double>(kept) + static_cast<double>(__shfl_xor_sync(kWholeWarp, sent, 4));
-  }
-  double two[2];
-#pragma unroll
-  for (unsigned e = 0; e < 2; ++e) {
-    const bool upper = (member & 2U) != 0;
-    const double sent = upper ? four[e] : four[e + 2];
-    two[e] = (upper ? four[e + 2] : four[e]) + __shfl_xor_sync(kWholeWarp, sent, 2);
-  }
-  const bool upper = (member & 1U) != 0;
-  const double sent = upper ? two[0] : two[1];
-  return (upper ? two[1] : two[0]) + __shfl_xor_sync(kWholeWarp, sent, 1);
-}
-
-/// Measures entries [k, row_end) of a user's row, 32 at a time. With kWide the row is longer than the registers hold.
-template <unsigned kParts, bool kWide, class Measure>
-__device__ __forceinline__ void measure_row(const ScoreArguments& a, const Measure& measure, RowIndex user,
-                                            EntryIndex k, EntryIndex row_end, double (&sums)[Measure::kSums]) {
-  const unsigned lane = threadIdx.x % 32;
-  const unsigned own = lane % kGroup * (32 / kGroup) + lane / kGroup;
-  const std::uint64_t first_column = 4 * (lane % kGroup);
-  const double offset = a.mean + (a.user_biases != nullptr ? a.user_biases[user] : 0.0F);
-  float4 x[kParts];
-  if (!kWide) load_user(a, user, first_column, x);
-  for (; k < row_end; k += 32) {
-    const auto count = static_cast<unsigned>(row_end - k < 32 ? row_end - k : 32);
-    const EntryIndex at = k - a.first_entry + (own < count ? own : count - 1);
-    const RowIndex item = a.columns[at];
-    const float value = a.values != nullptr ? a.values[at] : 1.0F;
-    const float item_bias = a.item_biases != nullptr ? a.item_biases[item] : 0.0F;
-    float partial[kGroup] = {};
-    for (std::uint64_t column = first_column; column < a.stride + first_column; column += kParts * kGroupFloats) {
-      if (kWide) load_user(a, user, column, x);
-      if (!kWide && count == 32) {
-        add_products<kParts, true>(a, x, item, count, column, partial);
-      } else {
-        add_products<kParts, false>(a, x, item, count, column, partial);
-      }
-      if (!kWide) break;
-    }
-    const double score = own_product(partial) + offset + item_bias;
-    if (own < count) measure.add(value, score, sums);
-  }
-}
-
-/// A warp a piece of entries.
-template <unsigned kParts, bool kWide, class Measure>
-__device__ __forceinline__ void score_piece(const ScoreArguments& a, const Measure& measure) {
-  const std::uint64_t piece = a.first_piece + std::uint64_t{blockIdx.x} * kWarps + threadIdx.x / 32;
-  if (piece >= a.end_piece) return;
+/// Calls visit(user, begin, end) for the rows' shares of a piece, in order.
+template <class Visit>
+__device__ __forceinline__ void for_each_row(const ScoreArguments& a, std::uint64_t piece, const Visit& visit) {
   const ChunkPart part = part_of(a.parts, a.part_count, piece);
   EntryIndex k = part.begin + (piece - part.first_piece) * a.piece_length;
   const EntryIndex end = part.end - k < a.piece_length ? part.end : k + a.piece_length;
-  double sums[Measure::kSums] = {};
   RowIndex row = row_of(a, part.rows.begin, part.rows.end, k);
   while (k < end) {
     EntryIndex row_end = a.offsets[row + 1 - a.first_row];
@@ -211,10 +112,33 @@ __device__ __forceinline__ void score_piece(const ScoreArguments& a, const Measu
       row_end = a.offsets[row + 1 - a.first_row];
     }
     if (row_end > end) row_end = end;
-    measure_row<kParts, kWide>(a, measure, row, k, row_end, sums);
+    visit(row, k, row_end);
     k = row_end;
     ++row;
   }
+}
+
+template <class Visit>
+__device__ __forceinline__ void for_each_row(const GridScoreArguments& a, std::uint64_t piece, const Visit& visit) {
+  const SgdPart begin = a.parts[piece];
+  const SgdPart end = a.parts[piece + 1];
+  EntryIndex k = begin.entry;
+  for (std::uint64_t r = begin.run; r < end.run; ++r) {
+    const uint2 run = a.runs[r];
+    visit(run.x, k, k + run.y);
+    k += run.y;
+  }
+}
+
+/// A warp a piece.
+template <unsigned kParts, bool kWide, class Source, class Measure>
+__device__ __forceinline__ void score_piece(const Source& a, const Measure& measure) {
+  const std::uint64_t piece = a.first_piece + std::uint64_t{blockIdx.x} * kWarps + threadIdx.x / 32;
+  if (piece >= a.end_piece) return;
+  double sums[Measure::kSums] = {};
+  for_each_row(a, piece, [&](RowIndex user, EntryIndex begin, EntryIndex end) {
+    measure_row<kParts, kWide>(a.tables, a.entries, measure, user, begin, end, sums);
+  });
 #pragma unroll
   for (unsigned s = 0; s < Measure::kSums; ++s) {
     const double sum = warp_sum(sums[s]);
@@ -222,14 +146,14 @@ __device__ __forceinline__ void score_piece(const ScoreArguments& a, const Measu
   }
 }
 
-template <unsigned kParts, class Measure>
-__global__ void __launch_bounds__(kBlock) score_pieces(ScoreArguments a, Measure measure) {
+template <unsigned kParts, class Source, class Measure>
+__global__ void __launch_bounds__(kBlock) score_pieces(Source a, Measure measure) {
   score_piece<kParts, false>(a, measure);
 }
 
 /// For ranks above 256. Two blocks at least: without that number ptxas saves registers until it spills.
-template <class Measure>
-__global__ void __launch_bounds__(kBlock, 2) score_wide_pieces(ScoreArguments a, Measure measure) {
+template <class Source, class Measure>
+__global__ void __launch_bounds__(kBlock, 2) score_wide_pieces(Source a, Measure measure) {
   score_piece<4, true>(a, measure);
 }
 
@@ -285,20 +209,21 @@ __global__ void __launch_bounds__(kBlock) sum_parts(const ChunkPart* parts, std:
 }
 
 /// Runs the kernel that fits the rank over pieces [first_piece, end_piece).
-template <class Measure>
-void score(const Stream& stream, const ScoreArguments& a, const Measure& measure) {
+template <class Source, class Measure>
+void score(const Stream& stream, const Source& a, const Measure& measure) {
   if (a.first_piece == a.end_piece) return;
   const LaunchShape shape{.grid_x = blocks_for(a.end_piece - a.first_piece, kWarps), .block = kBlock};
-  if (a.stride <= kGroupFloats) {
-    launch(stream, "score_pieces", score_pieces<1, Measure>, shape, a, measure);
-  } else if (a.stride <= 2 * kGroupFloats) {
-    launch(stream, "score_pieces", score_pieces<2, Measure>, shape, a, measure);
-  } else if (a.stride <= 4 * kGroupFloats) {
-    launch(stream, "score_pieces", score_pieces<4, Measure>, shape, a, measure);
-  } else if (a.stride <= 8 * kGroupFloats) {
-    launch(stream, "score_pieces", score_pieces<8, Measure>, shape, a, measure);
+  const std::uint64_t stride = a.tables.stride;
+  if (stride <= kGroupFloats) {
+    launch(stream, "score_pieces", score_pieces<1, Source, Measure>, shape, a, measure);
+  } else if (stride <= 2 * kGroupFloats) {
+    launch(stream, "score_pieces", score_pieces<2, Source, Measure>, shape, a, measure);
+  } else if (stride <= 4 * kGroupFloats) {
+    launch(stream, "score_pieces", score_pieces<4, Source, Measure>, shape, a, measure);
+  } else if (stride <= 8 * kGroupFloats) {
+    launch(stream, "score_pieces", score_pieces<8, Source, Measure>, shape, a, measure);
   } else {
-    launch(stream, "score_wide_pieces", score_wide_pieces<Measure>, shape, a, measure);
+    launch(stream, "score_wide_pieces", score_wide_pieces<Source, Measure>, shape, a, measure);
   }
 }
 
@@ -333,20 +258,62 @@ struct DeviceSums {
   DeviceArray<double> part_sums;
 };
 
-ScoreArguments score_arguments(const TableBuffer& users, const TableBuffer& items, double mean, DeviceSums& sums) {
+ScoreTables score_tables(const TableBuffer& users, const TableBuffer& items, double mean) {
+  return {users.master.data(), items.master.data(), users.biases.data(), items.biases.data(), users.stride, mean};
+}
+
+ScoreArguments score_arguments(const ScoreTables& tables, DeviceSums& sums) {
   ScoreArguments a;
+  a.tables = tables;
   a.parts = sums.parts.data();
   a.part_count = sums.parts.size();
   a.piece_length = kPieceEntries;
   a.end_piece = sums.total_pieces;
-  a.users = users.master.data();
-  a.items = items.master.data();
-  a.user_biases = users.biases.data();
-  a.item_biases = items.biases.data();
-  a.stride = users.stride;
-  a.mean = mean;
   a.sums = sums.pieces.data();
   return a;
+}
+
+/// The sum over rows [rows.begin, rows.end) of a table.
+double penalty_of(MemoryPool& pool, const Stream& stream, const TableBuffer& table, RowRange rows,
+                  const RowTerms& terms) {
+  const ChunkParts cut = cut_chunks(table.shape.rows, rows, {}, kPieceRows);
+  if (cut.pieces == 0) return 0.0;
+  DeviceSums sums(pool, stream, cut, 1);
+  PenaltyArguments a;
+  a.parts = sums.parts.data();
+  a.part_count = sums.parts.size();
+  a.pieces = cut.pieces;
+  a.table = table.master.data();
+  a.stride = table.stride;
+  a.penalties = terms.penalties.data();
+  if (terms.objective.biases) {
+    a.biases = table.biases.data();
+    a.bias_penalties = terms.bias_penalties.data();
+  }
+  a.sums = sums.pieces.data();
+  launch(stream, "penalty_pieces", penalty_pieces, {.grid_x = blocks_for(cut.pieces, kWarps), .block = kBlock}, a);
+  return sums.totals(stream)[0];
+}
+
+const GridTerms& grid_terms(MemoryPool& pool, const Stream& stream, const GridBuffer& grid,
+                            const Objective& objective) {
+  for (const GridTerms& known : grid.terms) {
+    if (same_terms(known.users.objective, objective)) return known;
+  }
+  const auto users = static_cast<RowIndex>(grid.user_counts.size());
+  const auto items = static_cast<RowIndex>(grid.item_counts.size());
+  return grid.terms.emplace_back(GridTerms{make_row_terms(pool, stream, grid.user_counts, items, objective),
+                                           make_row_terms(pool, stream, grid.item_counts, users, objective)});
+}
+
+/// The parts of a grid as the pieces of its user blocks' sums.
+ChunkParts grid_pieces(const GridBuffer& grid) {
+  ChunkParts cut;
+  cut.parts.resize(grid.side);
+  const std::uint64_t parts_of_users = std::uint64_t{grid.side} * grid.parts_per_block;
+  for (std::size_t p = 0; p < cut.parts.size(); ++p) cut.parts[p].first_piece = p * parts_of_users;
+  cut.pieces = grid.side * parts_of_users;
+  return cut;
 }
 
 void check_shapes(RowIndex rows, RowIndex columns, const TableBuffer& users, const TableBuffer& items) {
@@ -378,10 +345,9 @@ double CudaBackend::entry_loss(const Buffer& by_user, RowRange rows, const Buffe
   const ChunkParts cut = cut_chunks(ratings.rows, rows, ratings.host_offsets, kPieceEntries);
   if (cut.pieces == 0) return 0.0;
   DeviceSums sums(pool_, stream_, cut, LossMeasure::kSums);
-  ScoreArguments a = score_arguments(x, y, objective.is_implicit() ? 0.0 : objective.mean, sums);
+  ScoreArguments a = score_arguments(score_tables(x, y, objective.is_implicit() ? 0.0 : objective.mean), sums);
   a.offsets = ratings.offsets.data();
-  a.columns = ratings.columns.data();
-  a.values = ratings.values.data();
+  a.entries = {ratings.columns.data(), ratings.values.data(), 0};
   score(stream_, a, LossMeasure{objective});
   return sums.totals(stream_)[0];
 }
@@ -392,24 +358,31 @@ double CudaBackend::penalty(const Buffer& buffer, RowRange rows, const Buffer& t
   const auto& table = buffer_as<TableBuffer>(&table_buffer);
   CONCERTO_CHECK(ratings.rows == table.shape.rows, "the ratings and the table differ in rows");
   check_rows(rows, ratings.rows);
-  const ChunkParts cut = cut_chunks(ratings.rows, rows, {}, kPieceRows);
-  if (cut.pieces == 0) return 0.0;
-  const RowTerms& terms = row_terms(pool_, stream_, ratings, objective);
-  DeviceSums sums(pool_, stream_, cut, 1);
-  PenaltyArguments a;
-  a.parts = sums.parts.data();
-  a.part_count = sums.parts.size();
-  a.pieces = cut.pieces;
-  a.table = table.master.data();
-  a.stride = table.stride;
-  a.penalties = terms.penalties.data();
-  if (objective.biases) {
-    a.biases = table.biases.data();
-    a.bias_penalties = terms.bias_penalties.data();
-  }
+  return penalty_of(pool_, stream_, table, rows, row_terms(pool_, stream_, ratings, objective));
+}
+
+double CudaBackend::grid_loss(const Buffer& buffer, const Buffer& users, const Buffer& items,
+                              const Objective& objective) {
+  CONCERTO_CHECK(!objective.is_implicit(), "SGD serves explicit objectives only");
+  const auto& grid = buffer_as<GridBuffer>(&buffer);
+  const auto& x = buffer_as<TableBuffer>(&users);
+  const auto& y = buffer_as<TableBuffer>(&items);
+  check_grid(grid, x, y);
+  const GridTerms& terms = grid_terms(pool_, stream_, grid, objective);
+  const double penalties = penalty_of(pool_, stream_, x, {0, x.shape.rows}, terms.users) +
+                           penalty_of(pool_, stream_, y, {0, y.shape.rows}, terms.items);
+  if (grid.entries.empty()) return penalties;
+  const ChunkParts cut = grid_pieces(grid);
+  DeviceSums sums(pool_, stream_, cut, LossMeasure::kSums);
+  GridScoreArguments a;
+  a.tables = score_tables(x, y, objective.mean);
+  a.entries.pairs = reinterpret_cast<const uint2*>(grid.entries.data());
+  a.runs = reinterpret_cast<const uint2*>(grid.runs.data());
+  a.parts = grid.parts.data();
+  a.end_piece = cut.pieces;
   a.sums = sums.pieces.data();
-  launch(stream_, "penalty_pieces", penalty_pieces, {.grid_x = blocks_for(cut.pieces, kWarps), .block = kBlock}, a);
-  return sums.totals(stream_)[0];
+  score(stream_, a, LossMeasure{objective});
+  return sums.totals(stream_)[0] + penalties;
 }
 
 ErrorSums CudaBackend::prediction_errors(const CompressedRows& held_out, const Buffer& users, const Buffer& items,
@@ -430,16 +403,15 @@ ErrorSums CudaBackend::prediction_errors(const CompressedRows& held_out, const B
   DeviceArray<EntryIndex> offsets(pool_, std::size_t{most_rows} + 1, "held-out entries");
   DeviceArray<RowIndex> columns(pool_, most_entries, "held-out entries");
   DeviceArray<float> values(pool_, held_out.values.empty() ? 0 : most_entries, "held-out entries");
-  ScoreArguments a = score_arguments(x, y, mean, sums);
+  ScoreArguments a = score_arguments(score_tables(x, y, mean), sums);
   a.offsets = offsets.data();
-  a.columns = columns.data();
-  a.values = values.data();
+  a.entries = {columns.data(), values.data(), 0};
   for (const EntryBatch& batch : batches) {
     const EntryIndex entries = batch.end - batch.begin;
     a.first_piece = batch.first_piece;
     a.end_piece = batch.end_piece;
     a.first_row = batch.rows.begin;
-    a.first_entry = batch.begin;
+    a.entries.first = batch.begin;
     copy_to_device(stream_, offsets.data(), held_out.offsets.data() + batch.rows.begin,
                    (std::size_t{batch.rows.size()} + 1) * sizeof(EntryIndex));
     copy_to_device(stream_, columns.data(), held_out.columns.data() + batch.begin, entries * sizeof(RowIndex));

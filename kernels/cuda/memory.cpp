@@ -9,6 +9,7 @@
 #include "concerto/data/partition.hpp"
 
 #include "als_large.hpp"
+#include "chunk_sums.hpp"
 #include "cuda_backend.hpp"
 #include "gram.hpp"
 #include "large_plan.hpp"
@@ -16,19 +17,24 @@
 #include "row_solver.hpp"
 #include "sgd_grid.hpp"
 #include "subspace_batch.hpp"
+#include "top_k.hpp"
 
 namespace concerto::cuda {
 namespace {
 
-/// Weights and states of a row during SGD (sgd_grid_bytes leaves them out), and what its counts take on the host.
-constexpr std::uint64_t kSgdRowBytes = 20;
+constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
+
+/// Weights of a row during SGD, and its state (sgd_grid_bytes leaves them out); what its counts take on the host.
+constexpr std::uint64_t kSgdWeightBytes = 4;
+constexpr std::uint64_t kSgdStateBytes = 16;
 constexpr std::uint64_t kSgdHostRowBytes = sizeof(EntryIndex);
 
 /// The state of a row of a batch, of a piece its residual.
 constexpr std::uint64_t kLargeFactBytes = 16;
 
-/// A loss has a sum for each so many entries at least (loss.cu).
-constexpr std::uint64_t kEntriesPerSum = 1024;
+/// Entries and rows that a sum of a measure covers (loss.cu).
+constexpr std::uint64_t kEntriesPerSum = 2048;
+constexpr std::uint64_t kRowsPerSum = 32;
 
 /// What an array takes of the pool.
 std::uint64_t array_bytes(std::uint64_t size, std::size_t element) {
@@ -55,11 +61,9 @@ std::uint64_t table_bytes(const MemoryShape& shape, RowIndex rows, Gather gather
   return bytes;
 }
 
-/// RowTerms: penalties, and with biases two numbers more, kept for the solver and, where its penalty is none, once more
-/// for the loss.
+/// RowTerms: penalties, and with biases two numbers more; solver and loss have one objective.
 std::uint64_t terms_bytes(const MemoryShape& shape, RowIndex rows) {
-  constexpr std::uint64_t kObjectives = 2;
-  return kObjectives * (shape.biases ? 3 : 1) * array_bytes(rows, sizeof(float));
+  return (shape.biases ? 3 : 1) * array_bytes(rows, sizeof(float));
 }
 
 /// Are the systems of this training solved in one fused pass a row?
@@ -78,8 +82,9 @@ std::uint64_t most_segments(const MemoryShape& shape, RowIndex rows) {
 std::uint64_t plan_bytes(const MemoryShape& shape, RowIndex rows) {
   if (is_fused(shape)) return array_bytes(rows + most_segments(shape, rows), sizeof(WorkItem));
   if (shape.solver == MemoryShape::Solver::kSgd) return 0;
-  const std::uint64_t pieces = rows + shape.entries / kPieceEntries;
-  return array_bytes(rows, sizeof(LargeRow)) + array_bytes(pieces, sizeof(LargePiece));
+  const std::uint64_t full_pieces = shape.entries / kPieceEntries;
+  return array_bytes(rows, sizeof(LargeRow)) + array_bytes(rows + full_pieces, sizeof(LargePiece)) +
+         array_bytes(std::min<std::uint64_t>(rows, full_pieces), sizeof(std::uint32_t));
 }
 
 /// Sums of a batch of segments of giant rows: packed Gram, two vectors, a number each.
@@ -144,28 +149,69 @@ std::uint64_t solving_bytes(const MemoryShape& shape) {
   return bytes;
 }
 
+/// A sum over the chunks of so many rows, of `units` cut into pieces: chunks, a sum a piece and a sum a chunk.
+std::uint64_t sums_bytes(RowIndex rows, std::uint64_t units, std::uint64_t piece, std::uint64_t sums) {
+  const std::uint64_t chunks = chunk_count(rows);
+  return array_bytes(chunks, sizeof(ChunkPart)) + array_bytes(sums * (chunks + units / piece), sizeof(double)) +
+         array_bytes(sums * chunks, sizeof(double));
+}
+
+/// The sums that losses and penalties are made of, one after another.
+std::uint64_t loss_bytes(const MemoryShape& shape) {
+  std::uint64_t bytes = sums_bytes(shape.users, shape.entries, kEntriesPerSum, 1);
+  if (shape.solver == MemoryShape::Solver::kSgd) {
+    const std::uint32_t side = sgd_blocks_per_side(shape.entries, shape.users, shape.items, cuda_sgd_limits());
+    const std::uint64_t parts = std::uint64_t{side} * side * sgd_parts_per_block(side);
+    bytes =
+        array_bytes(side, sizeof(ChunkPart)) + array_bytes(parts, sizeof(double)) + array_bytes(side, sizeof(double));
+  }
+  for (const RowIndex rows : {shape.users, shape.items}) {
+    bytes = std::max(bytes, sums_bytes(rows, rows, kRowsPerSum, 1));
+  }
+  return bytes;
+}
+
+/// A batch of held-out entries (loss.cu): 16 MiB of offsets, 32 MiB of entries at most; and their sums, for no more of
+/// them than there are for training.
+std::uint64_t errors_bytes(const MemoryShape& shape) {
+  const std::uint64_t rows = std::min<std::uint64_t>(shape.users, 2 * kMiB);
+  const std::uint64_t entries = std::min(std::uint64_t{shape.users} * shape.items, 4 * kMiB);
+  return array_bytes(rows + 1, sizeof(EntryIndex)) + 2 * array_bytes(entries, sizeof(float)) +
+         sums_bytes(shape.users, shape.entries, kEntriesPerSum, 2);
+}
+
+/// Of a ranking of all items: scores, the order of ties, biases, and a piece of queries (top_k_plan.cpp). Lists of over
+/// 2,048 places take up to 64 MiB more.
+std::uint64_t ranking_bytes(const MemoryShape& shape) {
+  const std::uint64_t row = score_stride(shape.items);
+  const std::uint64_t queries = std::min<std::uint64_t>(shape.users, 65536);
+  const std::uint64_t scores = std::min(queries * row, std::max(32 * kMiB, row));
+  const std::uint64_t order = 2 * array_bytes(shape.items, sizeof(RowIndex)) + array_bytes(row, sizeof(float));
+  const std::uint64_t factors = std::min(queries * stride_of(shape), std::max(8 * kMiB, stride_of(shape)));
+  const std::uint64_t excluded = std::min<std::uint64_t>(shape.entries, std::max<std::uint64_t>(4 * kMiB, shape.items));
+  const std::uint64_t places = std::min(queries * shape.items, std::max<std::uint64_t>(2 * kMiB, shape.items));
+  return array_bytes(scores, sizeof(float)) + order + array_bytes(factors, sizeof(float)) +
+         array_bytes(excluded, sizeof(RowIndex)) + array_bytes(queries, sizeof(RowIndex)) +
+         array_bytes(queries + 1, sizeof(EntryIndex)) + 2 * array_bytes(places, sizeof(float));
+}
+
 }  // namespace
 
 DeviceBytes predict_device_bytes(const MemoryShape& shape, Gather gather) {
-  // Held-out entries come in pieces of 64 MiB. A ranking has scores of 128 MiB at most, where they do not stay in the
-  // cache, and pieces of factors, exclusions and lists of 64 MiB; the longest lists (over 2,048 places) take more.
-  constexpr std::uint64_t kMeasuringBytes = std::uint64_t{192} << 20;
-  constexpr std::uint64_t kCandidateBytes = 2 * sizeof(RowIndex) + sizeof(float);  // places among ties, a bias or norm
   // cuBLAS is documented to keep 32 MiB for each stream on sm_90; as much again for kernels, which load when first
   // used.
-  constexpr std::uint64_t kLibraryBytes = std::uint64_t{64} << 20;
+  constexpr std::uint64_t kLibraryBytes = 64 * kMiB;
   const bool is_sgd = shape.solver == MemoryShape::Solver::kSgd;
   DeviceBytes bytes;
   for (const RowIndex rows : {shape.users, shape.items}) {
-    bytes.ratings += ratings_bytes(shape, rows);
+    if (!is_sgd) bytes.ratings += ratings_bytes(shape, rows);
     bytes.tables += table_bytes(shape, rows, gather);
     bytes.rows += terms_bytes(shape, rows) + plan_bytes(shape, rows);
-    if (is_sgd) bytes.rows += array_bytes(rows, kSgdRowBytes);
+    if (is_sgd) bytes.rows += array_bytes(rows, kSgdWeightBytes) + array_bytes(rows, kSgdStateBytes);
   }
-  if (is_sgd) bytes.ratings += sgd_grid_bytes(shape.entries, shape.users, shape.items);
+  if (is_sgd) bytes.ratings = sgd_grid_bytes(shape.entries, shape.users, shape.items);
   bytes.solving = solving_bytes(shape);
-  bytes.measuring = kMeasuringBytes + array_bytes(shape.items, kCandidateBytes) +
-                    array_bytes(shape.entries / kEntriesPerSum, sizeof(double));
+  bytes.measuring = std::max({loss_bytes(shape), errors_bytes(shape), ranking_bytes(shape)});
   bytes.libraries = kLibraryBytes;
   return bytes;
 }
@@ -179,12 +225,12 @@ std::uint64_t cuda_device_bytes(const MemoryShape& shape, Gather gather) {
 }
 
 std::uint64_t cuda_host_bytes(const MemoryShape& shape) {
-  // Of each row where its entries begin and how many count, kept; its plan while it is made.
+  // Of each row where its entries begin and how many count, kept; its plan while it is made. With SGD the grid while it
+  // is made, and of each row how many entries it has.
   constexpr std::uint64_t kRowBytes = 2 * sizeof(EntryIndex) + sizeof(cuda::WorkItem);
   const std::uint64_t rows = std::uint64_t{shape.users} + shape.items;
-  const std::uint64_t bytes = kRowBytes * rows;
-  if (shape.solver != MemoryShape::Solver::kSgd) return bytes;
-  return bytes + cuda::kSgdHostRowBytes * rows + cuda::sgd_grid_bytes(shape.entries, shape.users, shape.items);
+  if (shape.solver != MemoryShape::Solver::kSgd) return kRowBytes * rows;
+  return cuda::kSgdHostRowBytes * rows + cuda::sgd_grid_bytes(shape.entries, shape.users, shape.items);
 }
 
 }  // namespace concerto

@@ -12,11 +12,11 @@ namespace concerto::cuda {
 /// Bytes, each part at its highest. Upper bounds but for `libraries`; which rows are long is not known, so `solving`
 /// may be several times what is met.
 struct DeviceBytes {
-  std::uint64_t ratings = 0;    ///< both orientations, and the grid of SGD
+  std::uint64_t ratings = 0;    ///< both orientations, or the grid of SGD
   std::uint64_t tables = 0;     ///< masters, shadows, biases, accumulators
   std::uint64_t rows = 0;       ///< penalties and plans of rows
   std::uint64_t solving = 0;    ///< scratch of the solver, Gram matrices
-  std::uint64_t measuring = 0;  ///< scratch of losses, errors and rankings
+  std::uint64_t measuring = 0;  ///< scratch of a loss, of errors, or of a ranking
   std::uint64_t libraries = 0;  ///< what cuBLAS keeps outside the pool
 
   /// Scratch is not freed between solving and measuring, so parts add up.

@@ -26,12 +26,10 @@
 // Sources: Gemulla et al. 2011 (strata); Chin et al. 2015 (one adaptive rate a row); Xie et al. 2017 (SGD on a GPU, a
 // warp an update).
 #include <limits>
-#include <list>
 
 #include "cuda_backend.hpp"
 #include "device/launch.cuh"
-#include "sgd_grid.hpp"
-#include "sgd_update.cuh"
+#include "sgd_buffer.cuh"
 #include "shadow.hpp"
 
 namespace concerto::cuda {
@@ -310,34 +308,6 @@ __global__ void project_rows(float* values, const float* weights, std::uint64_t 
 
 // -- host --
 
-/// n^(nu - 1) of the rows of either side.
-struct DecayWeights {
-  double exponent = 1.0;
-  DeviceArray<float> users;
-  DeviceArray<float> items;
-};
-
-/// SgdGrid on the device: 8 bytes an entry, 8 a run, 16 a part, and 20 a row for weights and states.
-struct GridBuffer final : Buffer {
-  [[nodiscard]] std::uint64_t bytes() const noexcept override {
-    std::uint64_t total = entries.bytes() + runs.bytes() + parts.bytes() + user_states.bytes() + item_states.bytes();
-    for (const DecayWeights& known : weights) total += known.users.bytes() + known.items.bytes();
-    return total;
-  }
-  std::uint32_t side = 1;
-  unsigned parts_per_block = 1;
-  std::vector<EntryIndex> user_counts;
-  std::vector<EntryIndex> item_counts;
-  DeviceArray<SgdEntry> entries;
-  DeviceArray<SgdRun> runs;
-  DeviceArray<SgdPart> parts;
-
-  // Filled by the first epoch; an epoch does not change the grid.
-  mutable std::list<DecayWeights> weights;
-  mutable Scratch<SgdRowState> user_states;
-  mutable Scratch<SgdRowState> item_states;
-};
-
 const DecayWeights& decay_weights(MemoryPool& pool, const Stream& stream, const GridBuffer& grid, double exponent) {
   for (const DecayWeights& known : grid.weights) {
     if (known.exponent == exponent) return known;
@@ -383,14 +353,6 @@ SgdKernel kernel_for(std::size_t stride) {
   return sgd_block_in_memory<kIsSerial>;
 }
 
-void check_step(const SgdStep& step, const GridBuffer& grid, const TableBuffer& users, const TableBuffer& items) {
-  CONCERTO_CHECK(!step.objective.is_implicit(), "SGD serves explicit objectives only");
-  CONCERTO_CHECK(users.shape.rows == grid.user_counts.size() && items.shape.rows == grid.item_counts.size(),
-                 "the grid and the tables differ in size");
-  CONCERTO_CHECK(users.shape.rank == items.shape.rank && users.shape.biases == items.shape.biases,
-                 "the tables differ in rank or biases");
-}
-
 }  // namespace
 
 std::unique_ptr<Buffer> CudaBackend::load_grid(const CompressedRows& by_user, const CompressedRows& by_item) {
@@ -410,7 +372,8 @@ void CudaBackend::sgd_epoch(const SgdStep& step) {
   const auto& grid = buffer_as<GridBuffer>(step.grid);
   auto& users = buffer_as<TableBuffer>(step.users);
   auto& items = buffer_as<TableBuffer>(step.items);
-  check_step(step, grid, users, items);
+  CONCERTO_CHECK(!step.objective.is_implicit(), "SGD serves explicit objectives only");
+  check_grid(grid, users, items);
   if (grid.entries.empty()) return;
   const DecayWeights& weights = decay_weights(pool_, stream_, grid, step.objective.regularization_exponent);
   SgdArguments a;

@@ -55,6 +55,16 @@ double ReferenceBackend::penalty(const Buffer& ratings, RowRange rows, const Buf
   });
 }
 
+double ReferenceBackend::grid_loss(const Buffer& grid, const Buffer& users, const Buffer& items,
+                                   const Objective& objective) {
+  CONCERTO_CHECK(!objective.is_implicit(), "SGD serves explicit objectives only");
+  const Grid& ratings = as<Grid>(grid);
+  const RowRange user_rows{0, ratings.by_user.view.rows};
+  const RowRange item_rows{0, ratings.by_item.view.rows};
+  return entry_loss(ratings.by_user, user_rows, users, items, objective) +
+         penalty(ratings.by_user, user_rows, users, objective) + penalty(ratings.by_item, item_rows, items, objective);
+}
+
 ErrorSums ReferenceBackend::prediction_errors(const CompressedRows& held_out, const Buffer& users, const Buffer& items,
                                               double mean, float low, float high) {
   const FactorTable& x = as<Table>(users).values;

@@ -54,14 +54,15 @@ struct GridEntry {
   float value;
 };
 
-/// The blocks of sgd_order.hpp, block (p, q) at p * side + q, and the number of entries of each row.
+/// The blocks of sgd_order.hpp, block (p, q) at p * side + q, and what they were made of.
 class Grid final : public Buffer {
  public:
+  Grid(const CompressedRows& users_view, const CompressedRows& items_view) : by_user(users_view), by_item(items_view) {}
   [[nodiscard]] std::uint64_t bytes() const noexcept override;
   std::uint32_t side = 1;
   std::vector<std::vector<GridEntry>> blocks;
-  std::vector<EntryIndex> user_counts;
-  std::vector<EntryIndex> item_counts;
+  Ratings by_user;
+  Ratings by_item;
 };
 
 /// The buffer as what it must be; a buffer of another kind or backend is a bug of the caller.
@@ -124,6 +125,8 @@ class ReferenceBackend final : public Backend {
                                   const Objective& objective) override;
   [[nodiscard]] double penalty(const Buffer& ratings, RowRange rows, const Buffer& table,
                                const Objective& objective) override;
+  [[nodiscard]] double grid_loss(const Buffer& grid, const Buffer& users, const Buffer& items,
+                                 const Objective& objective) override;
   [[nodiscard]] ErrorSums prediction_errors(const CompressedRows& held_out, const Buffer& users, const Buffer& items,
                                             double mean, float low, float high) override;
   // top_k.cpp

@@ -34,8 +34,8 @@ void update_entry(const SgdStep& step, const Grid& grid, Table& users, Table& it
   const std::vector<double> y = row_as_double(items.values, entry.item);
   const double user_bias = users.values.bias(entry.user);
   const double item_bias = items.values.bias(entry.item);
-  const SgdDecay user_decay = sgd_decay(objective, static_cast<double>(grid.user_counts[entry.user]));
-  const SgdDecay item_decay = sgd_decay(objective, static_cast<double>(grid.item_counts[entry.item]));
+  const SgdDecay user_decay = sgd_decay(objective, static_cast<double>(grid.by_user.view.count(entry.user)));
+  const SgdDecay item_decay = sgd_decay(objective, static_cast<double>(grid.by_item.view.count(entry.item)));
   const double error = sgd_error(objective, entry.value, x, user_bias, y, item_bias);
   std::vector<double> gradient(x.size());
   sgd_gradient(error, user_decay.factors, x, y, gradient);
@@ -51,7 +51,7 @@ void ReferenceBackend::sgd_epoch(const SgdStep& step) {
   Table& users = as<Table>(step.users);
   Table& items = as<Table>(step.items);
   CONCERTO_CHECK(!step.objective.is_implicit(), "SGD serves explicit objectives only");
-  CONCERTO_CHECK(users.values.rows() == grid.user_counts.size() && items.values.rows() == grid.item_counts.size(),
+  CONCERTO_CHECK(users.values.rows() == grid.by_user.view.rows && items.values.rows() == grid.by_item.view.rows,
                  "the grid and the tables differ in size");
   for (const std::uint32_t shift : sgd_strata(grid.side, step.seed, step.epoch)) {
     for (std::uint32_t block = 0; block < grid.side; ++block) {

@@ -29,16 +29,10 @@ std::vector<std::uint32_t> range_of_row(RowIndex rows, const std::vector<RowRang
   return result;
 }
 
-std::vector<EntryIndex> row_counts(const CompressedRows& matrix) {
-  std::vector<EntryIndex> counts(matrix.rows);
-  for (RowIndex r = 0; r < matrix.rows; ++r) counts[r] = matrix.count(r);
-  return counts;
-}
-
 }  // namespace
 
 std::uint64_t Grid::bytes() const noexcept {
-  std::uint64_t total = (user_counts.size() + item_counts.size()) * sizeof(EntryIndex);
+  std::uint64_t total = 0;
   for (const auto& block : blocks) total += block.size() * sizeof(GridEntry);
   return total;
 }
@@ -68,11 +62,9 @@ std::unique_ptr<Buffer> ReferenceBackend::load_grid(const CompressedRows& by_use
   CONCERTO_CHECK(by_user.rows == by_item.column_count && by_item.rows == by_user.column_count &&
                      by_user.entries() == by_item.entries(),
                  "the two orientations are not of one matrix");
-  auto grid = std::make_unique<Grid>();
+  auto grid = std::make_unique<Grid>(by_user, by_item);
   grid->side = sgd_blocks_per_side(by_user.entries(), by_user.rows, by_item.rows, sgd_limits_);
   grid->blocks.resize(std::size_t{grid->side} * grid->side);
-  grid->user_counts = row_counts(by_user);
-  grid->item_counts = row_counts(by_item);
   const auto user_block = range_of_row(by_user.rows, sgd_cut(by_user, grid->side));
   const auto item_block = range_of_row(by_item.rows, sgd_cut(by_item, grid->side));
   for (RowIndex u = 0; u < by_user.rows; ++u) {

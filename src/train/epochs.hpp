@@ -21,7 +21,7 @@ struct TrainingState {
   Objective objective;  ///< with the mean filled in
   CompressedRows by_user_view;
   CompressedRows by_item_view;
-  std::unique_ptr<Buffer> by_user;
+  std::unique_ptr<Buffer> by_user;  ///< null with sgd, as by_item
   std::unique_ptr<Buffer> by_item;
   std::unique_ptr<Buffer> grid;  ///< sgd only
   std::unique_ptr<Buffer> users;

@@ -95,11 +95,11 @@ Run::Run(Backend& backend, const Dataset& data, const HeldOut* test, const HeldO
     if (stops_early()) require_measurable(*validation, stop_metrics_, "data.validation");
   }
 
-  state_.by_user = backend.load_ratings(by_user);
-  state_.by_item = backend.load_ratings(by_item);
   if (options.solver == SolverKind::kSgd) {
     state_.grid = backend.load_grid(by_user, by_item);
   } else {
+    state_.by_user = backend.load_ratings(by_user);
+    state_.by_item = backend.load_ratings(by_item);
     const WorkModel work = options.solver == SolverKind::kAls ? als_work(options) : subspace_work(options);
     const std::uint32_t steps =
         options.steps_per_half_sweep > 0 ? options.steps_per_half_sweep : backend.steps_per_half_sweep();
@@ -141,6 +141,9 @@ void Run::read_factors(Kept& into, std::uint32_t epoch) const {
 
 double Run::loss() const {
   Backend& backend = state_.backend;
+  if (state_.grid != nullptr) {
+    return backend.grid_loss(*state_.grid, *state_.users, *state_.items, state_.objective);
+  }
   const RowRange users{0, state_.by_user_view.rows};
   const RowRange items{0, state_.by_item_view.rows};
   double sum = backend.entry_loss(*state_.by_user, users, *state_.users, *state_.items, state_.objective);

@@ -78,6 +78,10 @@ class RoundedGathers final : public Backend {
                                const Objective& objective) override {
     return inner_.penalty(ratings, rows, table, objective);
   }
+  [[nodiscard]] double grid_loss(const Buffer& grid, const Buffer& users, const Buffer& items,
+                                 const Objective& objective) override {
+    return inner_.grid_loss(grid, users, items, objective);
+  }
   [[nodiscard]] double inner_product(const Buffer& gram_a, const Buffer& gram_b) override {
     return inner_.inner_product(gram_a, gram_b);
   }

@@ -110,6 +110,27 @@ TEST_P(Sgd, SingleRowsAndColumnsAgree) {
   }
 }
 
+TEST_P(Sgd, TheLossOfAGridAgrees) {
+  const auto& [backend, named] = GetParam();
+  Objective objective = named.objective;
+  objective.mean = 3.0;
+  for (const std::uint32_t rank : {1U, 7U, 64U, 67U, 129U, 257U}) {
+    if (!is_run(backend, named.name, rank)) continue;
+    for (const Problem& problem : {dense_problem(97, 89, 6000), problem_for_rank(rank, Values::kRatings),
+                                   problem_for_rank(rank, Values::kNone)}) {
+      SCOPED_TRACE(problem.name + ", rank " + std::to_string(rank));
+      const Computation compute = [&](Backend& on) {
+        const auto x = upload(on, random_table({problem.by_user.rows, rank, objective.biases}, 31));
+        const auto y = upload(on, random_table({problem.by_item.rows, rank, objective.biases}, 32));
+        const auto grid = on.load_grid(problem.by_user.view(), problem.by_item.view());
+        return Outcome{{}, {on.grid_loss(*grid, *x, *y, objective)}};
+      };
+      const double expected = compute(*make_reference_backend(limits_of(backend))).numbers[0];
+      EXPECT_NEAR(run_on(backend, compute).numbers[0], expected, 1e-5 * expected);
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Backends, Sgd,
                          ::testing::Combine(::testing::ValuesIn(sgd_backends()),
                                             ::testing::ValuesIn(explicit_objectives())),
@@ -142,6 +163,39 @@ TEST_P(SgdDirect, OneUpdateIsTheFormula) {
     EXPECT_FLOAT_EQ(new_items.row(0)[1], -1.0F - 0.1F * (-2.75F * 2.0F - 0.1F * 1.0F));
     EXPECT_FLOAT_EQ(new_users.bias(0), 0.25F - 0.1F * (-2.75F + 0.2F * 0.25F));
     EXPECT_FLOAT_EQ(new_items.bias(0), -0.5F - 0.1F * (-2.75F - 0.2F * 0.5F));
+    return Outcome{};
+  });
+}
+
+TEST_P(SgdDirect, TheLossOfAGridIsThatOfItsOrientations) {
+  Objective objective = explicit_objective("", 0.1, 0.7, true).objective;
+  objective.mean = 3.0;
+  const Problem problem = dense_problem(97, 89, 6000);
+  run_on(GetParam(), [&](Backend& on) {
+    const auto x = upload(on, random_table({97, 5, true}, 1));
+    const auto y = upload(on, random_table({89, 5, true}, 2));
+    const auto grid = on.load_grid(problem.by_user.view(), problem.by_item.view());
+    const auto by_user = on.load_ratings(problem.by_user.view());
+    const auto by_item = on.load_ratings(problem.by_item.view());
+    const double sum = on.entry_loss(*by_user, {0, 97}, *x, *y, objective) +
+                       on.penalty(*by_user, {0, 97}, *x, objective) + on.penalty(*by_item, {0, 89}, *y, objective);
+    EXPECT_NEAR(on.grid_loss(*grid, *x, *y, objective), sum, 1e-9 * sum);
+    Objective other = objective;
+    other.regularization = 0.4;
+    EXPECT_GT(on.grid_loss(*grid, *x, *y, other), 1.01 * sum) << "terms of another objective were taken";
+    return Outcome{};
+  });
+}
+
+TEST_P(SgdDirect, TheLossOfAnEmptyGridIsItsPenalties) {
+  const Objective objective = explicit_objective("", 0.5, 0.0, false).objective;
+  const Problem problem = make_problem("none", 3, 2, {}, true);
+  FactorTable users({3, 2, false});
+  users.row(1)[1] = 2.0F;
+  run_on(GetParam(), [&](Backend& on) {
+    const auto grid = on.load_grid(problem.by_user.view(), problem.by_item.view());
+    const auto x = upload(on, users);
+    EXPECT_DOUBLE_EQ(on.grid_loss(*grid, *x, *upload(on, FactorTable({2, 2, false})), objective), 2.0);
     return Outcome{};
   });
 }

@@ -135,11 +135,17 @@ class GpuCheckTest(unittest.TestCase):
         self.assertEqual(self.result("build")["reason"], "it wrote no result")
 
     def test_a_step_that_hangs_is_ended_and_keeps_what_it_had_written(self):
-        done = self.check("sgd", "als", scale=0.05)
+        done = self.check("sgd", "als", scale=0.1)
         self.assertEqual(done.returncode, 1)
         result = self.result("sgd")
         self.assertEqual((result["status"], result["result"]), ("timed out", {"first": 1}))
         self.assertEqual(self.result("als")["status"], "passed")
+
+    def test_benchmarks_fit_their_group_and_the_most_important_come_first(self):
+        module = load()
+        seconds, steps = module.GROUPS["benchmarks"]
+        self.assertLessEqual(sum(module.LIMITS[step] for step in steps), seconds)
+        self.assertEqual(set(steps[:7]), {"als", "sgd", "subspace", "top_k", "build", "loss", "target"})
 
     def test_a_group_has_a_limit_of_its_own(self):
         self.assertEqual(self.check("als").returncode, 0)

@@ -1,6 +1,7 @@
 // Rows of the result, tables of random values, poisoned outputs.
 #include "bench.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 #include <fmt/format.h>
@@ -72,8 +73,15 @@ std::unique_ptr<Buffer> random_table(Bench& bench, RowIndex rows, std::uint32_t 
 
 void poison(Bench& bench, Buffer& buffer) {
   auto& table = cuda::buffer_as<cuda::TableBuffer>(&buffer);
-  const std::vector<float> values(table.master.size(), kPoison);
-  cuda::copy_to_device(bench.stream(), table.master.data(), values.data(), table.master.bytes());
+  // A piece from here, then on the device what stands there already: tables may be larger than the host's memory.
+  const std::size_t size = table.master.size();
+  const std::vector<float> values(std::min(size, std::size_t{1} << 12), kPoison);
+  cuda::copy_to_device(bench.stream(), table.master.data(), values.data(), values.size() * sizeof(float));
+  for (std::size_t done = values.size(); done < size;) {
+    const std::size_t next = std::min(done, size - done);
+    cuda::copy_on_device(bench.stream(), table.master.data() + done, table.master.data(), next * sizeof(float));
+    done += next;
+  }
   cuda::refresh_shadow(bench.stream(), table, {0, table.shape.rows});
   bench.stream().wait();
 }
@@ -89,10 +97,18 @@ void check_written(Bench& bench, const Buffer& buffer, const std::string& what) 
 }
 
 const std::vector<Step>& all_steps() {
-  static const std::vector<Step> steps = {
-      {"ceilings", run_ceilings},   {"als", run_als},          {"cholesky", run_cholesky}, {"sgd", run_sgd},
-      {"top_k", run_top_k},         {"build", run_build},      {"loss", run_loss},         {"target", run_target_step},
-      {"baselines", run_baselines}, {"subspace", run_subspace}};
+  static const std::vector<Step> steps = {{"ceilings", run_ceilings},
+                                          {"als", run_als},
+                                          {"sgd", run_sgd},
+                                          {"subspace", run_subspace},
+                                          {"top_k", run_top_k},
+                                          {"build", run_build},
+                                          {"loss", run_loss},
+                                          {"target", run_target_step},
+                                          {"subspace_msd", run_subspace_msd},
+                                          {"deterministic", run_deterministic},
+                                          {"cholesky", run_cholesky},
+                                          {"baselines", run_baselines}};
   return steps;
 }
 

@@ -60,7 +60,9 @@ void check_written(Bench& bench, const Buffer& table, const std::string& what);
 [[nodiscard]] json run_als(Bench& bench);
 [[nodiscard]] json run_cholesky(Bench& bench);
 [[nodiscard]] json run_subspace(Bench& bench);
+[[nodiscard]] json run_subspace_msd(Bench& bench);
 [[nodiscard]] json run_sgd(Bench& bench);
+[[nodiscard]] json run_deterministic(Bench& bench);
 [[nodiscard]] json run_top_k(Bench& bench);
 [[nodiscard]] json run_loss(Bench& bench);
 [[nodiscard]] json run_build(Bench& bench);
@@ -71,7 +73,7 @@ struct Step {
   const char* name;
   json (*run)(Bench&);
 };
-/// In the order in which they run when all are asked for.
+/// In the order in which they run when all are asked for: what matters most first.
 [[nodiscard]] const std::vector<Step>& all_steps();
 
 }  // namespace concerto::bench

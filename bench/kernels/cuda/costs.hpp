@@ -95,6 +95,13 @@ struct Shape {
   return work;
 }
 
+/// What implicit objectives add to that half-sweep: each row times the Gram matrix of the other side, slice by slice.
+[[nodiscard]] inline Work gram_product_work(RowIndex rows, std::uint32_t rank) {
+  const double m = rows;
+  const double f = rank;
+  return {.stream_bytes = f * f * kMasterBytes + m * f * kMasterBytes, .vector_flops = 2.0 * m * f * f};
+}
+
 /// An SGD epoch over entries in the order of blocks: a user's row once in a run of its entries (counted once a row), an
 /// item's row read and written for each entry, at two bytes an element. 10 flops an element.
 [[nodiscard]] inline Work sgd_work(const Shape& shape) {

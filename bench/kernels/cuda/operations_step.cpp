@@ -43,9 +43,18 @@ json run_sgd(Bench& bench) {
       ++step.epoch;
     };
     const std::string name = fmt::format("sgd epoch, k = {}", rank);
+    bench.backend.pool().reset_peak();
+    epoch();
+    const double loss = bench.backend.grid_loss(*grid, *users, *items, step.objective);
+    bench.require(std::isfinite(loss), name + ": the loss is not finite");
+    const auto peak = static_cast<double>(bench.backend.pool().peak_bytes());
     rows.push_back(row(bench, name, time_on(bench.stream(), bench.repeat, epoch), sgd_work(user_shape(bench, rank))));
     rows.back()["updates_per_s"] =
         static_cast<double>(bench.shape.entries) / (1e-3 * rows.back()["median_ms"].get<double>());
+    rows.back()["peak_bytes"] = peak;
+    rows.back()["peak_over_orientations_and_factors"] =
+        peak / (orientations_bytes(bench.shape.users, bench.shape.items, bench.shape.entries) +
+                factors_bytes(bench.shape.users, bench.shape.items, rank));
     check_written(bench, *users, name);
     check_written(bench, *items, name);
   }

@@ -129,7 +129,8 @@ class Backend {
   /// Makes one orientation usable. A backend may keep the view: the caller's memory must
   /// outlive the buffer.
   [[nodiscard]] virtual std::unique_ptr<Buffer> load_ratings(const CompressedRows& ratings) = 0;
-  /// Makes the 2-D blocks of SGD from the user orientation, cut at equal numbers of entries. Copies: 8 bytes an entry.
+  /// Makes the 2-D blocks of SGD from the user orientation, cut at equal numbers of entries. Copies: 8 bytes an entry;
+  /// a backend may keep the views as well. Training by SGD needs nothing else of the ratings.
   [[nodiscard]] virtual std::unique_ptr<Buffer> load_grid(const CompressedRows& by_user,
                                                           const CompressedRows& by_item) = 0;
 
@@ -148,6 +149,10 @@ class Backend {
   /// Sum over `rows` of penalty * |x|^2 (+ bias penalty * b^2); `ratings` is the orientation of `table`'s rows.
   [[nodiscard]] virtual double penalty(const Buffer& ratings, RowRange rows, const Buffer& table,
                                        const Objective& objective) = 0;
+  /// The loss under an explicit objective of all that is in a grid: entry_loss of every entry and the penalty of either
+  /// side's rows, as both orientations would give them but for the order of the sums, which is fixed.
+  [[nodiscard]] virtual double grid_loss(const Buffer& grid, const Buffer& users, const Buffer& items,
+                                         const Objective& objective) = 0;
   /// Frobenius inner product of two Gram buffers: sum over all (user, item) of (x.y)^2.
   [[nodiscard]] virtual double inner_product(const Buffer& gram_a, const Buffer& gram_b) = 0;
   /// Sums of squared and absolute errors of x.y + mean + biases, clamped to [low, high], over held-out entries in the

@@ -33,6 +33,12 @@ TEST(Costs, OneSliceOfAllIsTheGramOfCholesky) {
   EXPECT_DOUBLE_EQ(subspace_work(kUsers, 32).tensor_flops, 2.0 * 99072112.0 * 32.0 * 33.0);
 }
 
+TEST(Costs, RowsTimesAGramMatrixAreWhatMsdIsHeldBy) {
+  const Work work = gram_product_work(571355, 8192);
+  EXPECT_DOUBLE_EQ(work.vector_flops, 2.0 * 571355.0 * 8192.0 * 8192.0);
+  EXPECT_DOUBLE_EQ(work.stream_bytes, 4.0 * 8192.0 * (8192.0 + 571355.0));
+}
+
 TEST(Costs, TheRest) {
   EXPECT_DOUBLE_EQ(sgd_work(kUsers).gather_bytes, 99072112.0 * 2.0 * 128.0);
   EXPECT_DOUBLE_EQ(sgd_work(kUsers).vector_flops, 99072112.0 * 640.0);

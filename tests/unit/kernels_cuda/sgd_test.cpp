@@ -420,6 +420,22 @@ TEST(Sgd, WhatStepsGatherFollowsTheMaster) {
   }
 }
 
+TEST(Sgd, TheLossOfAGridIsTheSameBytesInEveryOrderOfThreads) {
+  const Problem problem = skewed_problem(83, 61, 9000);
+  const Objective objective = explicit_objective("", 0.05, 0.5, true).objective;
+  for (const std::uint32_t rank : {20U, 300U}) {
+    const Tables tables = initial_tables(problem, objective, {.rank = rank});
+    const auto loss = [&](Backend& on) {
+      const auto grid = on.load_grid(problem.by_user.view(), problem.by_item.view());
+      return on.grid_loss(*grid, *upload(on, tables.users), *upload(on, tables.items), objective);
+    };
+    const double expected = loss(*make_reference_backend(cuda_sgd_limits()));
+    const double first = loss(*make_cuda_backend({}));
+    EXPECT_NEAR(first, expected, 1e-6 * expected);
+    under_schedules([&] { EXPECT_EQ(loss(*make_cuda_backend({})), first); });
+  }
+}
+
 TEST(Sgd, NothingHappensWithoutEntries) {
   const Objective objective = explicit_objective("", 0.05, 1.0, true).objective;
   for (const CudaOptions& options : {kDefault, kDeterministic}) {

@@ -19,6 +19,7 @@ class RecordingBackend : public Backend {
   RecordingBackend() : inner_(make_reference_backend()) {}
 
   std::vector<Step> steps;
+  unsigned orientations_loaded = 0;
   std::uint32_t best_steps = 16;        ///< of a half-sweep
   std::vector<double> scripted_losses;  ///< entry losses in the order of the calls; empty: the true ones
 
@@ -36,7 +37,10 @@ class RecordingBackend : public Backend {
   void read_rows(const Buffer& table, RowRange rows, FactorTable& host) const override {
     inner_->read_rows(table, rows, host);
   }
-  std::unique_ptr<Buffer> load_ratings(const CompressedRows& ratings) override { return inner_->load_ratings(ratings); }
+  std::unique_ptr<Buffer> load_ratings(const CompressedRows& ratings) override {
+    ++orientations_loaded;
+    return inner_->load_ratings(ratings);
+  }
   std::unique_ptr<Buffer> load_grid(const CompressedRows& by_user, const CompressedRows& by_item) override {
     return inner_->load_grid(by_user, by_item);
   }
@@ -58,6 +62,9 @@ class RecordingBackend : public Backend {
   }
   double penalty(const Buffer& ratings, RowRange rows, const Buffer& table, const Objective& objective) override {
     return inner_->penalty(ratings, rows, table, objective);
+  }
+  double grid_loss(const Buffer& grid, const Buffer& users, const Buffer& items, const Objective& objective) override {
+    return inner_->grid_loss(grid, users, items, objective);
   }
   double inner_product(const Buffer& gram_a, const Buffer& gram_b) override {
     return inner_->inner_product(gram_a, gram_b);

@@ -274,6 +274,18 @@ TEST_F(TrainerTest, FoldingInATrainingUserGivesItsRow) {
   }
 }
 
+TEST_F(TrainerTest, SgdLoadsItsGridAlone) {
+  const Dataset data = planted_data();
+  TrainOptions options = exact_options(ObjectiveKind::kExplicit, 2);
+  test::RecordingBackend backend;
+  options.solver = SolverKind::kSgd;
+  (void)train(backend, data, nullptr, nullptr, options, std::nullopt, {}, {});
+  EXPECT_EQ(backend.orientations_loaded, 0U);
+  options.solver = SolverKind::kAls;
+  (void)train(backend, data, nullptr, nullptr, options, std::nullopt, {}, {});
+  EXPECT_EQ(backend.orientations_loaded, 2U);
+}
+
 TEST(TrainerSteps, ItemsAreSolvedBeforeUsersAgainstTheGramOfTheOtherSide) {
   test::RecordingBackend backend;
   (void)train(backend, planted_data(), nullptr, nullptr, exact_options(ObjectiveKind::kImplicitUnobserved, 1),
