@@ -331,6 +331,7 @@ HWY_AFTER_NAMESPACE();
 #include <fmt/format.h>
 
 #include "concerto/base/error.hpp"
+#include "concerto/compute/row_errors.hpp"
 
 #include "cpu_backend.hpp"
 #include "row_work.hpp"
@@ -395,11 +396,7 @@ void CpuBackend::solve_rows(const SolveStep& step) {
     for (std::size_t run = begin; run < end; ++run) {
       const RowIndex failed = solve(view, runs[run], scratch[worker]);
       if (failed == kNoRow) continue;
-      throw Error(ErrorCode::kBadInput,
-                  fmt::format("the system of stored row {} ({} entries) is not positive definite in single precision; "
-                              "raise the regularization (now {}) or use inner = \"cg\"",
-                              failed, view.ratings.count(failed), view.objective.regularization),
-                  "model.regularization");
+      throw not_positive_definite(RowSystem::kRow, failed, view.ratings.count(failed), view.objective);
     }
   });
 }

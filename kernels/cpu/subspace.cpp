@@ -250,9 +250,7 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 
-#include <fmt/format.h>
-
-#include "concerto/base/error.hpp"
+#include "concerto/compute/row_errors.hpp"
 
 #include "cpu_backend.hpp"
 #include "row_work.hpp"
@@ -305,11 +303,7 @@ void CpuBackend::solve_slices(const SubspaceStep& step) {
     for (std::size_t run = begin; run < end; ++run) {
       const RowIndex failed = HWY_DYNAMIC_DISPATCH(solve_run_slices)(view, slice_size, runs[run], scratch[worker]);
       if (failed == kNoRow) continue;
-      throw Error(ErrorCode::kBadInput,
-                  fmt::format("the system of a slice of stored row {} ({} entries) is not positive definite in single "
-                              "precision; raise the regularization (now {})",
-                              failed, view.ratings.count(failed), view.objective.regularization),
-                  "model.regularization");
+      throw not_positive_definite(RowSystem::kSlice, failed, view.ratings.count(failed), view.objective);
     }
   });
 }

@@ -1,8 +1,11 @@
 // One ALS step: rows of the target against the fixed side. Ranks up to 256 in one fused pass a row (row_solver.cuh),
 // larger ones in batches (als_large.cu).
+#include <optional>
+
 #include "concerto/base/error.hpp"
 
 #include "als_large.hpp"
+#include "failed_row.hpp"
 #include "row_solver.cuh"
 #include "row_terms.hpp"
 
@@ -30,11 +33,14 @@ void CudaBackend::solve_rows(const SolveStep& step) {
   const DeviceRowPlan& plan = row_plan(pool_, stream_, ratings, step.objective, step.rows, limits);
   SystemArguments a = system_arguments(pool_, stream_, ratings, fixed, gram, target, step.objective);
   a.by_cholesky = exactly;
+  std::optional<FailedRow> failed;
+  if (exactly) a.failed_row = failed.emplace(pool_, stream_).device();
   a.cg_steps = step.cg_steps;
   a.momentum = static_cast<float>(step.momentum);
   solve_planned_rows(stream_, pool_, a, !fixed.shadow.empty(), has_equal_weights(ratings, step.objective), plan,
                      partials_);
   clear_rows(stream_, plan.empty, target);
+  if (failed) failed->check(stream_, RowSystem::kRow, ratings, step.objective);
 }
 
 }  // namespace concerto::cuda

@@ -10,6 +10,7 @@
 
 #include "als_large.hpp"
 #include "device/launch.cuh"
+#include "failed_row.hpp"
 #include "large_sums.cuh"
 #include "row_terms.hpp"
 
@@ -266,13 +267,16 @@ void solve_rows_large(MemoryPool& pool, const Stream& stream, Dense& dense, cons
   const DeviceArray<RowIndex> empty(pool, stream, plan.empty, "the rows of a step");
   clear_large_rows(stream, rows, empty.data(), empty.size());
   if (plan.batches.empty()) return;
-  const BatchMemory memory(pool, stream, plan, rows);
   if (step.inner == InnerSolver::kCg) {
-    solve_by_cg(pool, stream, dense, memory, rows.stride, step.cg_steps);
+    solve_by_cg(pool, stream, dense, BatchMemory(pool, stream, plan, rows), rows.stride, step.cg_steps);
     return;
   }
+  FailedRow failed(pool, stream);
+  rows.failed_row = failed.device();
+  const BatchMemory memory(pool, stream, plan, rows);
   LargeCholesky cholesky(pool, stream, rows.rank, plan.most_rows);
   for (const LargeBatch& batch : plan.batches) cholesky.solve(memory.batch(batch));
+  failed.check(stream, RowSystem::kRow, ratings, step.objective);
 }
 
 }  // namespace concerto::cuda

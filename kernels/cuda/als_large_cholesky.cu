@@ -6,9 +6,8 @@
 // columns before it, factors it, inverts the factor and takes the right side one block of columns further; then a block
 // for each tile below updates it likewise and multiplies it with the inverse. At last a block a row substitutes
 // backward. Left-looking: a tile is read and written once, and what is read over and over is finished. No sum depends
-// on which block ran first. Pivots not above rounding give the inverse pivot 0 (kernels/reference/row_system.cpp): such
-// columns and their unknowns become zero. Only the lower triangle of tiles is used; padding columns are columns of
-// zeros.
+// on which block ran first. A pivot that is not positive and finite is noted as a failure of its row; its inverse is
+// taken for 0, as is that of padding columns, which are columns of zeros. Only the lower triangle of tiles is used.
 #include <algorithm>
 
 #include "cholesky.cuh"
@@ -149,30 +148,16 @@ __device__ __forceinline__ void multiply_bands(float (&sums)[8][4], const float*
   }
 }
 
-/// The pivot that is negligible in a matrix: a share of the largest element of its diagonal. The same for all threads.
-__device__ inline float pivot_floor(const float* matrix, std::uint64_t padded, float* scratch) {
-  float largest = 0.0F;
-  for (std::uint64_t c = threadIdx.x; c < padded; c += blockDim.x) largest = fmaxf(largest, matrix[c * (padded + 1)]);
-  for (unsigned step = 16; step > 0; step /= 2) {
-    largest = fmaxf(largest, __shfl_xor_sync(0xffffffffU, largest, step));
-  }
-  if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = largest;
-  __syncthreads();
-  for (unsigned w = 0; w < blockDim.x / 32; ++w) largest = fmaxf(largest, scratch[w]);
-  __syncthreads();
-  return largest * kNegligiblePivot;
-}
-
-/// Factors a tile (row-major, kPitch a row) in place, left-looking, a row a thread; inverse pivots to `pivots`.
-/// Synchronized before and after.
-__device__ inline void factor_tile(float* tile, float floor, float* pivots) {
+/// Factors a tile (row-major, kPitch a row) in place, left-looking, a row a thread; inverse pivots to `pivots`, 0 where
+/// a pivot is not positive and finite. Synchronized before and after.
+__device__ inline void factor_tile(float* tile, float* pivots) {
   const unsigned r = threadIdx.x;
   for (unsigned j = 0; j < kTile; ++j) {
     if (r >= j && r < kTile) {
       float value = tile[r * kPitch + j];
       for (unsigned k = 0; k < j; ++k) value -= tile[r * kPitch + k] * tile[j * kPitch + k];
       tile[r * kPitch + j] = value;
-      if (r == j) pivots[j] = value > floor ? 1.0F / sqrtf(value) : 0.0F;
+      if (r == j) pivots[j] = value > 0.0F && is_finite(value) ? 1.0F / sqrtf(value) : 0.0F;
     }
     __syncthreads();
     if (r >= j && r < kTile) tile[r * kPitch + j] *= pivots[j];
@@ -197,19 +182,12 @@ struct DiagonalShared {
   TilePair tiles;
   float pivots[kTile];
   float right[kTile];
-  float scratch[32];
 };
 
 /// Updates, factors and inverts the tile on the diagonal at `begin`, and solves the right side so far.
 __global__ void __launch_bounds__(kBlock) factor_diagonal(LargeRows a, Matrices m, unsigned begin) {
   auto& shared = *reinterpret_cast<DiagonalShared*>(dynamic_shared());
   float* matrix = m.of(blockIdx.x);
-  if (begin == 0) {
-    const float floor = pivot_floor(matrix, m.padded, shared.scratch);
-    if (threadIdx.x == 0) a.states[blockIdx.x].floor = floor;
-    __syncthreads();
-  }
-  const float floor = a.states[blockIdx.x].floor;
   float* band = matrix + begin * m.padded;
   float sums[8][4] = {};
   multiply_bands(sums, band, band, m.padded, begin, shared.tiles);
@@ -223,7 +201,10 @@ __global__ void __launch_bounds__(kBlock) factor_diagonal(LargeRows a, Matrices 
                                                                       four.z - sums[i][2], four.w - sums[i][3]};
   }
   __syncthreads();
-  factor_tile(tile, floor, shared.pivots);
+  factor_tile(tile, shared.pivots);
+  if (threadIdx.x < kTile && begin + threadIdx.x < a.rank && shared.pivots[threadIdx.x] == 0.0F) {
+    note_failed_row(a.failed_row, a.rows[blockIdx.x].row);
+  }
   float* inverse = shared.tiles.right;
   invert_tile(tile, shared.pivots, inverse);
 

@@ -3,9 +3,9 @@
 //
 // Per block of 16 columns: the first warp factors the 16 x 16 block on the diagonal, a row a lane, in registers; then
 // every row below is solved against it, a row a thread; then the rest of the triangle is updated in tiles of 4 x 4 a
-// thread, each reading 8 numbers for 16 multiply-adds. A pivot not above rounding gives the factor 0, as in
-// kernels/reference/row_system.cpp: directions that the matrix does not determine get 0, nothing becomes NaN.
-// Right-looking, in the order of the columns: the same bits each time. width^3 / 6 multiply-adds.
+// thread, each reading 8 numbers for 16 multiply-adds. A pivot that is not positive and finite says that the matrix is
+// not positive definite in fp32. Right-looking, in the order of the columns: the same bits each time. width^3 / 6
+// multiply-adds.
 #pragma once
 
 #include "row_system.cuh"
@@ -13,22 +13,23 @@
 namespace concerto::cuda {
 
 inline constexpr unsigned kCholeskyBlock = 16;
-/// A pivot below this share of the largest element of the diagonal is taken for 0: a few roundings of fp32.
-inline constexpr float kNegligiblePivot = 2e-7F;
 
 /// Factors the block at `begin` of `count` <= 16 columns. By one whole warp. Inverse pivots go to `inverses[begin..]`.
-__device__ inline void factor_diagonal_block(float* matrix, unsigned begin, unsigned count, float floor,
-                                             float* inverses) {
+/// False, in all lanes, if a pivot is not positive and finite.
+__device__ inline bool factor_diagonal_block(float* matrix, unsigned begin, unsigned count, float* inverses) {
   const unsigned lane = threadIdx.x % 32;
   const bool is_row = lane < count;
   float* row = matrix + packed_floats(begin + lane) + begin;
   float values[kCholeskyBlock];
 #pragma unroll
   for (unsigned c = 0; c < kCholeskyBlock; ++c) values[c] = is_row && c <= lane ? row[c] : 0.0F;
+  bool is_definite = true;
 #pragma unroll
   for (unsigned j = 0; j < kCholeskyBlock; ++j) {
     const float pivot = __shfl_sync(0xffffffffU, values[j], j);
-    const float inverse = pivot > floor ? 1.0F / sqrtf(pivot) : 0.0F;
+    const bool is_usable = pivot > 0.0F && is_finite(pivot);
+    is_definite = is_definite && (is_usable || j >= count);
+    const float inverse = is_usable ? 1.0F / sqrtf(pivot) : 0.0F;
     values[j] *= inverse;
     if (lane == j && is_row) inverses[begin + j] = inverse;
 #pragma unroll
@@ -41,6 +42,7 @@ __device__ inline void factor_diagonal_block(float* matrix, unsigned begin, unsi
   for (unsigned c = 0; c < kCholeskyBlock; ++c) {
     if (is_row && c <= lane) row[c] = values[c];
   }
+  return is_definite;
 }
 
 /// Solves row `r` below a factored block against it.
@@ -99,22 +101,14 @@ __device__ inline void update_tile(float* matrix, unsigned row, unsigned column,
 }
 
 /// Replaces `matrix` (width rows and the row of the right side) by its factor and the forward solution, and writes the
-/// solution of the system to x. `inverses`: width floats. By the whole block; `scratch` as in block_sum.
-__device__ inline void solve_by_cholesky(float* matrix, unsigned width, float* inverses, float* x, float* scratch) {
-  float largest = 0.0F;
-  for (unsigned c = threadIdx.x; c < width; c += blockDim.x) largest = fmaxf(largest, matrix[packed_floats(c) + c]);
-  for (unsigned step = 16; step > 0; step /= 2) {
-    largest = fmaxf(largest, __shfl_xor_sync(0xffffffffU, largest, step));
-  }
-  if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = largest;
-  __syncthreads();
-  for (unsigned w = 0; w < blockDim.x / 32; ++w) largest = fmaxf(largest, scratch[w]);
-  const float floor = largest * kNegligiblePivot;
-
+/// solution of the system to x. `inverses`: width floats. By the whole block. False, in the first warp, if the matrix
+/// is not positive definite in fp32: x is then of no use.
+__device__ inline bool solve_by_cholesky(float* matrix, unsigned width, float* inverses, float* x) {
+  bool is_definite = true;
   for (unsigned begin = 0; begin < width; begin += kCholeskyBlock) {
     const unsigned count = min(kCholeskyBlock, width - begin);
     const unsigned next = begin + count;
-    if (threadIdx.x < 32) factor_diagonal_block(matrix, begin, count, floor, inverses);
+    if (threadIdx.x < 32) is_definite = factor_diagonal_block(matrix, begin, count, inverses) && is_definite;
     __syncthreads();
     for (unsigned r = next + threadIdx.x; r <= width; r += blockDim.x) {
       solve_row_against_block(matrix, r, begin, count, inverses);
@@ -157,6 +151,7 @@ __device__ inline void solve_by_cholesky(float* matrix, unsigned width, float* i
     __syncthreads();
     end = begin;
   }
+  return is_definite;
 }
 
 }  // namespace concerto::cuda

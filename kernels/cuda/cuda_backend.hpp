@@ -143,7 +143,7 @@ class CudaBackend final : public Backend {
   [[nodiscard]] TopKResult top_k(const TopKQuery& query) override;
 
  private:
-  void solve_slice_batch(const SubspaceStep& step, RowRange rows);
+  void solve_slice_batch(const SubspaceStep& step, RowRange rows, std::uint32_t* failed_row);
 
   CudaOptions options_;
   DeviceFacts facts_;

@@ -273,6 +273,7 @@ __global__ void write_solutions(LargeRows a) {
     if (a.sums != nullptr) product += a.sums[blockIdx.x * a.stride + c] * value;
     value += a.momentum * (value - target[c]);
     target[c] = value;
+    if (a.failed_row != nullptr && !is_finite(value)) note_failed_row(a.failed_row, row);
     if (a.target_shadow != nullptr) a.target_shadow[row * a.stride + c] = bf16_bits(value);
   }
   if (a.target_biases == nullptr) return;

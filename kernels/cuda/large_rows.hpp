@@ -20,7 +20,7 @@ enum SumParts : unsigned { kImage = 1, kRight = 2, kSum = 4 };
 /// Where a row of the batch stands.
 struct RowState {
   float norm = 0.0F;          ///< CG: |residual|^2
-  float floor = 0.0F;         ///< CG: the norm that is negligible; Cholesky: the pivot that is
+  float floor = 0.0F;         ///< CG: the norm that is negligible
   float residual_sum = 0.0F;  ///< q
   std::uint32_t is_active = 0;
 };
@@ -40,6 +40,7 @@ struct LargeRows {
   float* target = nullptr;
   std::uint16_t* target_shadow = nullptr;
   float* target_biases = nullptr;
+  std::uint32_t* failed_row = nullptr;  ///< FailedRow::device(), of exact systems
   float momentum = 0.0F;
   std::uint32_t rank = 0;
   std::uint64_t stride = 0;

@@ -82,9 +82,10 @@ std::uint64_t plan_bytes(const MemoryShape& shape, RowIndex rows) {
   return array_bytes(rows, sizeof(LargeRow)) + array_bytes(pieces, sizeof(LargePiece));
 }
 
-/// Sums of segments of giant rows: packed Gram, two vectors, a number each.
+/// Sums of a batch of segments of giant rows: packed Gram, two vectors, a number each.
 std::uint64_t partial_bytes(const MemoryShape& shape, std::uint64_t width) {
-  const std::uint64_t segments = std::max(most_segments(shape, shape.users), most_segments(shape, shape.items));
+  const std::uint64_t all = std::max(most_segments(shape, shape.users), most_segments(shape, shape.items));
+  const std::uint64_t segments = std::min<std::uint64_t>(all, most_partial_sums(width));
   return array_bytes(segments * (width * (width + 1) / 2 + 2 * width + 1), sizeof(float));
 }
 

@@ -33,9 +33,12 @@ struct GiantRow {
   friend bool operator==(const GiantRow&, const GiantRow&) = default;
 };
 
+/// A row is cut into at most this many segments: of the longest rows they are longer, so that their sums stay few.
+inline constexpr std::uint32_t kMostSegments = 256;
+
 struct PlanLimits {
   std::uint32_t light_entries = 0;       ///< rows of at most this many entries are light; 0: none is
-  std::uint32_t segment_entries = 8192;  ///< rows with more entries are cut into segments of at most this many
+  std::uint32_t segment_entries = 8192;  ///< rows with more entries are cut into segments of about this many
   friend auto operator<=>(const PlanLimits&, const PlanLimits&) = default;
 };
 
@@ -51,6 +54,18 @@ struct RowPlan {
 /// that have entries but none that counts are empty. O(rows log rows).
 [[nodiscard]] RowPlan plan_rows(std::span<const EntryIndex> offsets, std::span<const EntryIndex> counted, RowRange rows,
                                 const PlanLimits& limits);
+
+/// Consecutive giant rows of a plan whose segments' sums are kept at the same time.
+struct GiantBatch {
+  std::uint32_t first_giant = 0;
+  std::uint32_t giants = 0;
+  std::uint32_t first_segment = 0;
+  std::uint32_t segments = 0;
+  friend bool operator==(const GiantBatch&, const GiantBatch&) = default;
+};
+/// As few batches of at most `most_segments` segments as consecutive rows allow; a row that has more is alone in its
+/// batch.
+[[nodiscard]] std::vector<GiantBatch> batch_giants(std::span<const GiantRow> giants, std::uint32_t most_segments);
 
 /// Which plan of a RatingsBuffer.
 struct RowPlanKey {
@@ -69,6 +84,7 @@ struct DeviceRowPlan {
   DeviceArray<WorkItem> medium;
   DeviceArray<WorkItem> segments;
   DeviceArray<GiantRow> giants;
+  std::vector<GiantRow> host_giants;
 };
 
 }  // namespace concerto::cuda

@@ -40,6 +40,11 @@ void launch_by_width(const Stream& stream, MemoryPool& pool, const SystemArgumen
 
 }  // namespace
 
+std::uint32_t most_partial_sums(std::uint64_t width) noexcept {
+  return static_cast<std::uint32_t>(
+      std::max<std::size_t>(kMostSegments, kPartialBytes / (partial_floats(width) * sizeof(float))));
+}
+
 std::uint32_t light_entries(std::uint32_t width, const Objective& objective, bool exactly) {
   const bool has_dual = !objective.is_implicit() && objective.regularization > 0.0 &&
                         (!objective.biases || objective.bias_regularization > 0.0);

@@ -55,7 +55,8 @@ __device__ inline void solve_and_write(const SystemArguments& a, RowIndex row, c
       system.matrix[packed_floats(a.width) + c] = system.right[c];
     }
     __syncthreads();
-    solve_by_cholesky(system.matrix, a.width, system.second, x, system.scalars + 1);
+    const bool is_definite = solve_by_cholesky(system.matrix, a.width, system.second, x);
+    if (threadIdx.x == 0 && !is_definite) note_failed_row(a.failed_row, row);
   } else {
     const float* present = a.target + row * a.target_stride;
     for (unsigned c = threadIdx.x; c < a.width; c += blockDim.x) x[c] = present[c];
@@ -108,15 +109,17 @@ __global__ void __launch_bounds__((TileShape<Width, Element>::kThreads), (TileSh
   solve_and_write(a, item.row, system);
 }
 
-/// Adds the segments of a giant row in their order, and solves it.
+/// Adds the segments of a giant row in their order, and solves it. `partials` begin with those of segment
+/// `first_segment`.
 template <unsigned Width, class Element>
 __global__ void __launch_bounds__((TileShape<Width, Element>::kThreads))
-    solve_giant_rows(const SystemArguments a, const GiantRow* giants, const float* partials) {
+    solve_giant_rows(const SystemArguments a, const GiantRow* giants, std::uint32_t first_segment,
+                     const float* partials) {
   const GiantRow giant = giants[blockIdx.x];
   const RowSystemView system = SharedLayout<Width, Element>::view();
   const auto packed = static_cast<unsigned>(packed_floats(a.width));
   const auto size = static_cast<unsigned>(partial_floats(a.width));
-  const float* first = partials + std::uint64_t{giant.first_segment} * size;
+  const float* first = partials + std::uint64_t{giant.first_segment - first_segment} * size;
   for (unsigned i = threadIdx.x; i < size; i += blockDim.x) {
     float sum = 0.0F;
     for (unsigned s = 0; s < giant.segments; ++s) sum += first[std::uint64_t{s} * size + i];
@@ -193,7 +196,7 @@ __device__ inline void apply_light_row(const SystemArguments& a, RowIndex row, c
 
 /// z of the system of the entries, then x = Y^T z.
 __device__ inline void solve_light_row_exactly(const SystemArguments& a, RowIndex row, const LightRow& light,
-                                               float* inverses, float* x, float* scratch) {
+                                               float* inverses, float* x) {
   const float penalty = a.penalties[row];
   const float ones = a.bias_penalties != nullptr ? penalty / a.bias_penalties[row] : 0.0F;
   const unsigned lane = threadIdx.x % 32;
@@ -212,7 +215,8 @@ __device__ inline void solve_light_row_exactly(const SystemArguments& a, RowInde
     light.system[packed_floats(light.count) + k] = light.right[k];
   }
   __syncthreads();
-  solve_by_cholesky(light.system, light.count, inverses, light.products, scratch);
+  const bool is_definite = solve_by_cholesky(light.system, light.count, inverses, light.products);
+  if (threadIdx.x == 0 && !is_definite) note_failed_row(a.failed_row, row);
   for (unsigned c = threadIdx.x; c < a.width; c += blockDim.x) {
     float value = 0.0F;
     for (unsigned k = 0; k < light.count; ++k) value += light.products[k] * light.rows[k * light.pitch + c];
@@ -275,7 +279,7 @@ __global__ void __launch_bounds__(kLightThreads)
   }
   __syncthreads();
   if (a.by_cholesky) {
-    solve_light_row_exactly(a, item.row, light, inverses, x, scalars);
+    solve_light_row_exactly(a, item.row, light, inverses, x);
   } else {
     const auto apply = [&](const float* p, float* out) { apply_light_row(a, item.row, light, sum, p, out, scalars); };
     solve_by_cg(apply, right, a.width, a.cg_steps, x, vectors + 3 * a.width, vectors + 4 * a.width,
@@ -299,12 +303,15 @@ void launch_rows(const Stream& stream, MemoryPool& pool, const SystemArguments& 
                        .block = TileShape<Width, Element>::kThreads,
                        .shared_bytes = Layout::kBytes};
   };
-  if (!plan.giants.empty()) {
-    float* sums = partials.at_least(pool, plan.segments.size() * partial_floats(a.width), "sums of giant rows");
-    launch(stream, "solve_medium_rows (segments)", solve_medium_rows<Width, Element, kWeights>,
-           shape(plan.segments.size()), a, plan.segments.data(), sums);
-    launch(stream, "solve_giant_rows", solve_giant_rows<Width, Element>, shape(plan.giants.size()), a,
-           plan.giants.data(), sums);
+  const std::vector<GiantBatch> batches = batch_giants(plan.host_giants, most_partial_sums(a.width));
+  std::uint64_t most = 0;
+  for (const GiantBatch& batch : batches) most = std::max<std::uint64_t>(most, batch.segments);
+  float* sums = partials.at_least(pool, most * partial_floats(a.width), "sums of giant rows");
+  for (const GiantBatch& batch : batches) {
+    launch(stream, "solve_medium_rows (segments)", solve_medium_rows<Width, Element, kWeights>, shape(batch.segments),
+           a, plan.segments.data() + batch.first_segment, sums);
+    launch(stream, "solve_giant_rows", solve_giant_rows<Width, Element>, shape(batch.giants), a,
+           plan.giants.data() + batch.first_giant, batch.first_segment, sums);
   }
   if (!plan.medium.empty()) {
     launch(stream, "solve_medium_rows", solve_medium_rows<Width, Element, kWeights>, shape(plan.medium.size()), a,

@@ -15,6 +15,11 @@ inline constexpr std::uint32_t kMostSystemWidth = 256;
 /// Rows with more entries are cut into segments: a few hundred microseconds of one block's gathering.
 inline constexpr std::uint32_t kSegmentEntries = 8192;
 
+/// The sums of segments are kept in batches of giant rows of this size: a wave of the largest chips at f = 256.
+inline constexpr std::size_t kPartialBytes = std::size_t{128} << 20;
+/// How many segments' sums are kept at a time; at least those of one row.
+[[nodiscard]] std::uint32_t most_partial_sums(std::uint64_t width) noexcept;
+
 /// Rows of at most this many entries are solved in the space of their entries; 0: none. `exactly`: by Cholesky, where
 /// that needs an explicit objective and positive penalties.
 [[nodiscard]] std::uint32_t light_entries(std::uint32_t width, const Objective& objective, bool exactly);

@@ -58,6 +58,7 @@ struct SystemArguments {
   bool is_slice = false;
 
   bool by_cholesky = false;
+  std::uint32_t* failed_row = nullptr;  ///< FailedRow::device(), of exact systems; null: nobody asks
   std::uint32_t cg_steps = 0;
   float momentum = 0.0F;
 };
@@ -93,6 +94,17 @@ __device__ inline float block_sum(float value, float* scratch) {
   float sum = 0.0F;
   for (unsigned w = 0; w < warps; ++w) sum += scratch[w];
   return sum;
+}
+
+/// Is a value that a solver made a number that can be worked with?
+__device__ inline bool is_finite(float value) {
+  constexpr float kLargest = 3.402823466e38F;
+  return fabsf(value) <= kLargest;
+}
+
+/// Notes that the exact system of a row has no finite solution.
+__device__ inline void note_failed_row(std::uint32_t* failed_row, RowIndex row) {
+  atomicMax(failed_row, ~row);
 }
 
 /// Adds to the sums over entries what does not depend on them. All of `system` must be written; it is when this
@@ -140,6 +152,7 @@ __device__ inline void write_row(const SystemArguments& a, RowIndex row, const f
       value += a.momentum * (value - target[c]);
     }
     target[c] = value;
+    if (a.failed_row != nullptr && !is_finite(value)) note_failed_row(a.failed_row, row);
     if (a.target_shadow != nullptr) a.target_shadow[row * a.target_stride + a.column_begin + c] = bf16_bits(value);
   }
   if (threadIdx.x == 0 && a.bias_divisors != nullptr && !a.is_slice) {

@@ -10,6 +10,7 @@
 
 #include "concerto/base/error.hpp"
 
+#include "failed_row.hpp"
 #include "row_solver.cuh"
 #include "row_terms.hpp"
 #include "subspace_batch.hpp"
@@ -135,10 +136,14 @@ void CudaBackend::solve_slices(const SubspaceStep& step) {
                     " columns; lower it, or use compute.backend = \"cpu\"",
                 "solver.slice");
   }
-  for (const RowRange rows : subspace_batches(ratings.host_offsets, step.rows, width)) solve_slice_batch(step, rows);
+  FailedRow failed(pool_, stream_);
+  for (const RowRange rows : subspace_batches(ratings.host_offsets, step.rows, width)) {
+    solve_slice_batch(step, rows, failed.device());
+  }
+  failed.check(stream_, RowSystem::kSlice, ratings, step.objective);
 }
 
-void CudaBackend::solve_slice_batch(const SubspaceStep& step, RowRange rows) {
+void CudaBackend::solve_slice_batch(const SubspaceStep& step, RowRange rows, std::uint32_t* failed_row) {
   const auto& ratings = buffer_as<RatingsBuffer>(step.ratings);
   const auto& fixed = buffer_as<TableBuffer>(step.fixed);
   auto& target = buffer_as<TableBuffer>(step.target);
@@ -150,6 +155,7 @@ void CudaBackend::solve_slice_batch(const SubspaceStep& step, RowRange rows) {
   const std::uint64_t slice_values = std::uint64_t{rows.size()} * std::min(step.slice, rank);
   a.is_slice = true;
   a.by_cholesky = true;
+  a.failed_row = failed_row;
   a.first_row = rows.begin;
   a.first_entry = ratings.host_offsets[rows.begin];
   float* scores = scores_.at_least(pool_, ratings.host_offsets[rows.end] - a.first_entry, "scores of a subspace step");

@@ -4,6 +4,7 @@
 // before the report, so a report tells of a model that is there.
 #include <chrono>
 #include <limits>
+#include <thread>
 
 #include <fmt/format.h>
 
@@ -16,9 +17,11 @@
 #include "commands.hpp"
 #include "engine.hpp"
 #include "inputs.hpp"
+#include "job_store.hpp"
 #include "machine.hpp"
 #include "memory.hpp"
 #include "progress.hpp"
+#include "ranked_training.hpp"
 #include "report.hpp"
 #include "signals.hpp"
 #include "summary.hpp"
@@ -248,10 +251,13 @@ void run_train(const TrainArguments& arguments, Console& console) {
   StopSignals signals(console.err);
   std::vector<std::string> overrides = arguments.overrides;
   if (!arguments.report.empty()) overrides.push_back(report_override(arguments.report));
-  const Config config = load_config(arguments.config, overrides);
+  Config config = load_config(arguments.config, overrides);
+  const std::optional<JobEnvironment> job = job_of_this_process();
+  const bool is_first = !job || job->rank == 0;
   const std::string config_json = config_to_json(config);
   const TrainOptions options = make_options(config);
   check_paths(config, arguments.config);
+  if (job) config.compute.threads = threads_of_rank(*job, config.compute.threads, std::thread::hardware_concurrency());
   Engine engine(config.compute, console.log);
 
   const Clock::time_point load_begin = Clock::now();
@@ -268,15 +274,22 @@ void run_train(const TrainArguments& arguments, Console& console) {
   TrainResult result;
   {
     Progress progress(console, options.epochs, data.train.entries());
-    TrainObserver observer = progress.observer();
+    TrainObserver observer;
+    if (is_first) observer = progress.observer();
     observer.on_epoch = [&signals, show = observer.on_epoch](const EpochRecord& record) {
       signals.leaves("the last complete epoch is kept");
-      show(record);
+      if (show) show(record);
     };
-    result =
-        train(engine.backend(), data.train, test, validation, options,
-              warm ? std::optional<WarmStart>({&warm->users, &warm->items}) : std::nullopt, observer, signals.token());
+    const auto warm_start = warm ? std::optional<WarmStart>({&warm->users, &warm->items}) : std::nullopt;
+    if (job) {
+      JobStore meeting_place(*job);
+      result = train_as_rank(*job, meeting_place.store(), {config, data, options, warm_start}, engine, observer,
+                             signals.token(), report.replication.emplace(), console.log);
+    } else {
+      result = train(engine.backend(), data.train, test, validation, options, warm_start, observer, signals.token());
+    }
   }
+  if (!is_first) return;  // the first rank writes what all have
   const double mean = result.mean;
   const Model model = make_model(result, options, data.train, config_json);
   save_model(model, config.output.model);

@@ -78,6 +78,21 @@ Json final_json(const TrainReport& report) {
   return json;
 }
 
+Json replication_json(const ReplicationFacts& facts) {
+  return {{"level", facts.level},
+          {"ranks", facts.ranks},
+          {"rounds", facts.rounds},
+          {"collectives", facts.collectives},
+          {"collective", facts.collective},
+          {"encrypted", facts.is_encrypted},
+          {"largest_load", facts.largest_load},
+          {"least_bytes_per_epoch", facts.least_bytes_per_epoch},
+          {"bytes_sent", facts.bytes_sent},
+          {"seconds", facts.seconds},
+          {"compute_seconds", facts.compute_seconds},
+          {"waiting_share", facts.seconds > 0.0 ? 1.0 - facts.compute_seconds / facts.seconds : 0.0}};
+}
+
 std::string text_of(const Json& json) {
   return json.dump(2, ' ', false, kReplaceInvalid) + "\n";
 }
@@ -127,6 +142,7 @@ std::string to_json(const TrainReport& report) {
   json["epochs"] = Json::array();
   for (const EpochRecord& record : report.epochs) json["epochs"].push_back(epoch_json(record));
   json["final"] = final_json(report);
+  if (report.replication) json["replication"] = replication_json(*report.replication);
   return text_of(json);
 }
 

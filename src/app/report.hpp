@@ -34,6 +34,21 @@ struct DataFacts {
   double mean = 0.0;
 };
 
+/// A run of several ranks, as the rank that writes the report saw it.
+struct ReplicationFacts {
+  std::string level = "strong";
+  std::string collectives;  ///< "gloo"
+  std::string collective;   ///< what a half-sweep uses, and the cost of the other way
+  std::uint32_t ranks = 1;
+  std::uint32_t rounds = 0;
+  double largest_load = 0.0;                ///< predicted work of a rank, as a multiple of the mean
+  std::uint64_t least_bytes_per_epoch = 0;  ///< that a ring all-gather of the factors can send
+  std::vector<std::uint64_t> bytes_sent;    ///< by this rank, in each epoch
+  double seconds = 0.0;                     ///< from the first step to the end
+  double compute_seconds = 0.0;             ///< of them spent computing
+  bool is_encrypted = false;
+};
+
 struct TrainReport {
   std::string config_json;
   MachineFacts machine;
@@ -47,7 +62,8 @@ struct TrainReport {
   double load_seconds = 0.0;
   double total_seconds = 0.0;
   std::uint64_t peak_rss_bytes = 0;
-  std::uint64_t device_bytes = 0;  ///< the most GPU memory that was in use at a time; 0 where no GPU ran
+  std::uint64_t device_bytes = 0;               ///< the most GPU memory that was in use at a time; 0 where no GPU ran
+  std::optional<ReplicationFacts> replication;  ///< of a run of several ranks
 };
 
 /// Sum over epochs, and the median without the first epoch (of the first alone where there is no other).

@@ -22,6 +22,8 @@ constexpr std::array<Words, 2> kInners{"cg", "cholesky"};
 constexpr std::array<Words, 4> kBackends{"auto", "reference", "cpu", "cuda"};
 constexpr std::array<Words, 2> kGathers{"bf16", "fp32"};
 constexpr std::array<Words, 2> kClips{"none", "range"};
+constexpr std::array<Words, 1> kLevels{"strong"};
+constexpr std::array<Words, 2> kCollectives{"auto", "gloo"};
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr Range kShare{0.0, 1.0, true, true, "above 0 and below 1"};
@@ -33,6 +35,7 @@ constexpr Range kBelowOne{0.0, 1.0, false, true, "at least 0 and below 1"};
 
 constexpr std::uint32_t kMostEpochs = 1'000'000;
 constexpr std::uint32_t kMostThreads = 4096;
+constexpr std::uint32_t kMostMilliseconds = 86'400'000;  // a day
 constexpr std::uint32_t kHighestRank = 65'536;
 constexpr std::uint64_t kMostInteger = std::numeric_limits<std::int64_t>::max();  // TOML's integers are signed
 
@@ -134,6 +137,33 @@ const std::vector<KeyRule>& rules() {
       {"compute.memory_limit_bytes",
        LongCountKey{at<&Config::compute, &ComputeConfig::memory_limit_bytes>, kMostInteger},
        "of host memory: refuse to start what needs more; 0: what the machine has available"},
+      {"replication.level", WordKey{at<&Config::replication, &ReplicationConfig::level>, kLevels},
+       "strong: every step reads exactly what one process would show it"},
+      {"replication.rounds", CountKey{at<&Config::replication, &ReplicationConfig::rounds>, 1, 4096},
+       "steps of a rank in each half-sweep; the rows of one travel while the next is solved"},
+      {"replication.digest_every", CountKey{at<&Config::replication, &ReplicationConfig::digest_every>, 0, kMostEpochs},
+       "epochs between comparisons of all copies on all ranks; 0: never"},
+      {"cluster.collectives", WordKey{at<&Config::cluster, &ClusterConfig::collectives>, kCollectives},
+       "how factors travel between ranks; auto is gloo (TCP)"},
+      {"cluster.network_interface", TextKey{at<&Config::cluster, &ClusterConfig::network_interface>},
+       "of gloo, such as \"eth0\"; by default the one that the machine's name leads to, or loopback within one "
+       "machine"},
+      {"cluster.meet_limit_ms", CountKey{at<&Config::cluster, &ClusterConfig::meet_limit_ms>, 1, kMostMilliseconds},
+       "how long ranks wait for each other at the start"},
+      {"cluster.operation_limit_ms",
+       CountKey{at<&Config::cluster, &ClusterConfig::operation_limit_ms>, 1, kMostMilliseconds},
+       "how long a rank waits for the others in one exchange"},
+      {"cluster.heartbeat_ms", CountKey{at<&Config::cluster, &ClusterConfig::heartbeat_ms>, 10, kMostMilliseconds},
+       "between signs of life"},
+      {"cluster.dead_after_ms", CountKey{at<&Config::cluster, &ClusterConfig::dead_after_ms>, 100, kMostMilliseconds},
+       "a rank without a sign of life for so long is dead"},
+      {"cluster.stalled_after_ms",
+       CountKey{at<&Config::cluster, &ClusterConfig::stalled_after_ms>, 100, kMostMilliseconds},
+       "a rank that others wait for, and that solves no row and moves no byte for so long, is stalled"},
+      {"security.require_encryption", FlagKey{at<&Config::security, &SecurityConfig::require_encryption>},
+       "refuse what would send factors between machines in the clear"},
+      {"security.trusted_fabric", FlagKey{at<&Config::security, &SecurityConfig::trusted_fabric>},
+       "allow it all the same: nobody listens on this network"},
       {"evaluate.metrics", MetricListKey{at<&Config::evaluate, &EvaluateConfig::metrics>},
        "such as [\"rmse\", \"recall@20\"]; by default rmse and mae if explicit, else recall@20 and ndcg@20"},
       {"evaluate.every", CountKey{at<&Config::evaluate, &EvaluateConfig::every>, 0, kMostEpochs},
@@ -148,10 +178,12 @@ const std::vector<KeyRule>& rules() {
   return kRules;
 }
 
-constexpr std::array<std::string_view, 7> kTables{"data",    "data.split", "model", "solver",
-                                                  "compute", "evaluate",   "output"};
-constexpr std::array<std::string_view, 5> kPlanned{"replication", "cluster", "security", "output.snapshots",
-                                                   "output.snapshot_every"};
+constexpr std::array<std::string_view, 10> kTables{"data",        "data.split", "model",    "solver",   "compute",
+                                                   "replication", "cluster",    "security", "evaluate", "output"};
+constexpr std::array<std::string_view, 11> kPlanned{
+    "replication.items",    "replication.users",   "replication.max_lag",    "replication.placement",
+    "replication.replicas", "replication.control", "replication.block_rows", "cluster.store",
+    "security.audit_log",   "output.snapshots",    "output.snapshot_every"};
 
 }  // namespace
 

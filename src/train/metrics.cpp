@@ -5,6 +5,7 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <cstring>
 
 #include <fmt/format.h>
 
@@ -107,26 +108,68 @@ double MetricValues::at(std::string_view name) const {
   return found->second;
 }
 
+struct MetricSums::Sums {
+  std::vector<Metric> metrics;
+  RankingSums ranking;
+  ErrorSums errors;
+  [[nodiscard]] bool has_ratings() const {
+    return std::ranges::any_of(metrics, [](const Metric& metric) { return !metric.is_ranking(); });
+  }
+};
+
+MetricSums::MetricSums(const std::vector<Metric>& metrics, RowIndex items)
+    : sums_(std::make_unique<Sums>(Sums{metrics, RankingSums(metrics, items), {}})) {}
+MetricSums::~MetricSums() = default;
+MetricSums::MetricSums(MetricSums&&) noexcept = default;
+MetricSums& MetricSums::operator=(MetricSums&&) noexcept = default;
+
+void MetricSums::measure(const Scorer& scorer, const HeldOut& part, const CompressedRows& train_by_user) {
+  if (sums_->ranking.longest() > 0) rank_users(scorer, part, train_by_user, sums_->ranking);
+  if (!sums_->has_ratings()) return;
+  const ErrorSums errors = rating_errors(scorer, part);
+  sums_->errors.squared += errors.squared;
+  sums_->errors.absolute += errors.absolute;
+}
+
+std::size_t MetricSums::bytes() const noexcept {
+  return sizeof(ErrorSums) + sums_->ranking.bytes();
+}
+
+void MetricSums::write(std::span<std::byte> out) const {
+  CONCERTO_CHECK(out.size() == bytes(), "sums of another size");
+  std::memcpy(out.data(), &sums_->errors, sizeof(ErrorSums));
+  sums_->ranking.write(out.subspan(sizeof(ErrorSums)));
+}
+
+void MetricSums::add(std::span<const std::byte> sums) {
+  CONCERTO_CHECK(sums.size() == bytes(), "sums of another size");
+  ErrorSums errors;
+  std::memcpy(&errors, sums.data(), sizeof errors);
+  sums_->errors.squared += errors.squared;
+  sums_->errors.absolute += errors.absolute;
+  sums_->ranking.add(sums.subspan(sizeof errors));
+}
+
+MetricValues MetricSums::values(const HeldOut& whole) const {
+  MetricValues out;
+  out.unknown_entries = whole.unknown.size();
+  out.unknown_users = whole.unknown_users;
+  if (sums_->ranking.longest() > 0) {
+    out.users_evaluated = sums_->ranking.users();
+    out.users_skipped = whole.known.rows - sums_->ranking.users();
+  }
+  const auto entries = static_cast<double>(std::max<EntryIndex>(whole.entries(), 1));
+  append_values(sums_->metrics, sums_->ranking.means(), std::sqrt(sums_->errors.squared / entries),
+                sums_->errors.absolute / entries, out);
+  return out;
+}
+
 MetricValues evaluate(const Scorer& scorer, const HeldOut& held_out, const CompressedRows& train_by_user,
                       const std::vector<Metric>& metrics) {
   require_measurable(held_out, metrics);
-  MetricValues out;
-  out.unknown_entries = held_out.unknown.size();
-  out.unknown_users = held_out.unknown_users;
-
-  RankingSums ranking(metrics, held_out.known.column_count);
-  if (ranking.longest() > 0) {
-    rank_users(scorer, held_out, train_by_user, ranking);
-    out.users_evaluated = ranking.users();
-    out.users_skipped = held_out.known.rows - ranking.users();
-  }
-  ErrorSums errors;
-  if (std::any_of(metrics.begin(), metrics.end(), [](const Metric& metric) { return !metric.is_ranking(); })) {
-    errors = rating_errors(scorer, held_out);
-  }
-  const auto entries = static_cast<double>(std::max<EntryIndex>(held_out.entries(), 1));
-  append_values(metrics, ranking.means(), std::sqrt(errors.squared / entries), errors.absolute / entries, out);
-  return out;
+  MetricSums sums(metrics, held_out.known.column_count);
+  sums.measure(scorer, held_out, train_by_user);
+  return sums.values(held_out);
 }
 
 }  // namespace concerto

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "concerto/base/error.hpp"
 
@@ -95,6 +96,52 @@ void RankingSums::add(std::span<const RowIndex> ranked, std::span<const RowIndex
     }
     const std::size_t depth = std::min<std::size_t>(one.metric.k, ranked.size());
     for (std::size_t place = 0; place < depth && ranked[place] != kNoRow; ++place) one.seen[ranked[place]] = true;
+  }
+}
+
+std::size_t RankingSums::bytes() const noexcept {
+  std::size_t bytes = sizeof users_;
+  for (const One& one : metrics_) {
+    bytes += one.metric.kind == MetricKind::kCoverage ? (one.seen.size() + 7) / 8 : sizeof one.sum;
+  }
+  return bytes;
+}
+
+void RankingSums::write(std::span<std::byte> out) const {
+  std::memcpy(out.data(), &users_, sizeof users_);
+  out = out.subspan(sizeof users_);
+  for (const One& one : metrics_) {
+    if (one.metric.kind != MetricKind::kCoverage) {
+      std::memcpy(out.data(), &one.sum, sizeof one.sum);
+      out = out.subspan(sizeof one.sum);
+      continue;
+    }
+    const std::size_t bytes = (one.seen.size() + 7) / 8;
+    std::ranges::fill(out.first(bytes), std::byte{0});
+    for (std::size_t item = 0; item < one.seen.size(); ++item) {
+      if (one.seen[item]) out[item / 8] |= std::byte{1} << (item % 8);
+    }
+    out = out.subspan(bytes);
+  }
+}
+
+void RankingSums::add(std::span<const std::byte> sums) {
+  std::uint64_t users = 0;
+  std::memcpy(&users, sums.data(), sizeof users);
+  users_ += users;
+  sums = sums.subspan(sizeof users);
+  for (One& one : metrics_) {
+    if (one.metric.kind != MetricKind::kCoverage) {
+      double sum = 0.0;
+      std::memcpy(&sum, sums.data(), sizeof sum);
+      one.sum += sum;
+      sums = sums.subspan(sizeof sum);
+      continue;
+    }
+    for (std::size_t item = 0; item < one.seen.size(); ++item) {
+      if ((sums[item / 8] >> (item % 8) & std::byte{1}) != std::byte{0}) one.seen[item] = true;
+    }
+    sums = sums.subspan((one.seen.size() + 7) / 8);
   }
 }
 

@@ -2,6 +2,7 @@
 // It adds up per-user values in the order in which users are given; it does not rank.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -29,6 +30,11 @@ class RankingSums {
   /// Adds one user: `ranked` is best first and may be short or end in kNoRow; `relevant` ascends; `misses` more
   /// held-out items are unknown and cannot be hit.
   void add(std::span<const RowIndex> ranked, std::span<const RowIndex> relevant, std::uint64_t misses);
+
+  /// The sums as bytes, and added from there: users, then of each metric its sum or its seen items.
+  [[nodiscard]] std::size_t bytes() const noexcept;
+  void write(std::span<std::byte> out) const;
+  void add(std::span<const std::byte> sums);
 
   /// The mean over the users added (coverage: the share of items), in the order of the ranking metrics.
   [[nodiscard]] std::vector<double> means() const;

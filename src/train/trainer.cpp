@@ -15,6 +15,7 @@
 #include "concerto/data/partition.hpp"
 
 #include "epochs.hpp"
+#include "start.hpp"
 
 namespace concerto {
 namespace {
@@ -23,86 +24,6 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
-}
-
-void check_options(const TrainOptions& options) {
-  const auto refuse = [](std::string message, std::string where) {
-    throw Error(ErrorCode::kUnsupported, std::move(message), std::move(where));
-  };
-  if (options.rank == 0) throw Error(ErrorCode::kBadInput, "must be at least 1", "model.rank");
-  if (options.epochs == 0) throw Error(ErrorCode::kBadInput, "must be at least 1", "solver.epochs");
-  if (options.solver == SolverKind::kSgd && options.objective.is_implicit()) {
-    refuse("sgd serves explicit ratings only; use als or subspace for implicit feedback", "solver.kind");
-  }
-  if (options.solver == SolverKind::kAls && options.inner == InnerSolver::kCholesky &&
-      options.rank > kMaxCholeskyRank) {
-    refuse(fmt::format("cholesky is limited to rank {}, this is rank {}; use solver.inner = \"cg\" or "
-                       "solver.kind = \"subspace\"",
-                       kMaxCholeskyRank, options.rank),
-           "solver.inner");
-  }
-  if (options.stop_after > 0 && !options.stop_metric && options.metrics.empty()) {
-    throw Error(ErrorCode::kBadInput, "needs a metric to stop by", "solver.stop_metric");
-  }
-  if (options.nonnegative && options.solver != SolverKind::kSgd) {
-    refuse("non-negative factors are served by solver.kind = \"sgd\" only", "model.nonnegative");
-  }
-  if (options.objective.biases && options.objective.is_implicit()) {
-    refuse("biases belong to explicit ratings", "model.biases");
-  }
-}
-
-double mean_value(const CompressedRows& ratings) {
-  std::vector<double> chunks(chunk_count(ratings.rows));
-  for (RowIndex chunk = 0; chunk < chunks.size(); ++chunk) {
-    const RowRange rows = chunk_range(ratings.rows, chunk);
-    for (EntryIndex i = ratings.offsets[rows.begin]; i < ratings.offsets[rows.end]; ++i) {
-      chunks[chunk] += ratings.value(i);
-    }
-  }
-  return ratings.entries() == 0 ? 0.0 : tree_sum(chunks) / static_cast<double>(ratings.entries());
-}
-
-/// Start values of one side: the warm start's or drawn ones; zero rows where there is nothing to learn from.
-FactorTable start_values(const TrainOptions& options, Side side, const CompressedRows& ratings,
-                         const FactorTable* warm) {
-  const TableShape shape{ratings.rows, options.rank, options.objective.biases};
-  FactorTable table;
-  if (warm != nullptr) {
-    if (warm->shape() != shape) {
-      throw Error(ErrorCode::kBadInput,
-                  fmt::format("the model has rank {} {} biases, this run rank {} {}", warm->rank(),
-                              warm->shape().biases ? "with" : "without", shape.rank, shape.biases ? "with" : "without"),
-                  "model.warm_start");
-    }
-    table = *warm;
-  } else {
-    table = FactorTable(shape);
-    initialize(table, side, options.seed, options.init_stddev);
-  }
-  for (RowIndex r = 0; r < shape.rows; ++r) {
-    const auto row = table.row(r);
-    if (ratings.count(r) == 0) {
-      std::fill(row.begin(), row.end(), 0.0F);
-      if (shape.biases) table.biases()[r] = 0.0F;
-    } else if (options.nonnegative) {
-      // A drawn value keeps its size; a learned one is projected, as SGD does it.
-      std::ranges::transform(row, row.begin(),
-                             [&](float value) { return warm == nullptr ? std::fabs(value) : std::max(value, 0.0F); });
-    }
-  }
-  return table;
-}
-
-bool all_finite(std::span<const float> values) {
-  constexpr std::uint32_t kExponent = 0x7f800000U;
-  bool finite = true;
-  for (const float value : values) finite &= (std::bit_cast<std::uint32_t>(value) & kExponent) != kExponent;
-  return finite;
-}
-
-bool all_finite(const FactorTable& table) {
-  return all_finite({table.data(), table.rows() * table.stride()}) && all_finite(table.biases());
 }
 
 /// Factors of one epoch in host memory, and what is known of their quality.
@@ -283,11 +204,7 @@ void Run::keep_if_better(Kept& now) {
 }
 
 void Run::diverged(std::uint32_t epoch) const {
-  std::string remedy = "raise model.regularization";
-  if (options_.solver == SolverKind::kSgd) remedy = "lower solver.learning_rate or raise model.regularization";
-  if (options_.momentum > 0.0) remedy = "lower solver.momentum or raise model.regularization";
-  throw Error(ErrorCode::kBadInput, "training diverged, a factor or the loss is no longer finite; " + remedy,
-              fmt::format("epoch {}", epoch));
+  throw diverged_error(options_, epoch);
 }
 
 /// An epoch that was not the last one may have moved rows past their solutions. The users are solved once more, so that

@@ -195,6 +195,37 @@ TEST_P(AlsDirect, SingularSystemsGiveFiniteRowsOrAnError) {
   }
 }
 
+// Starts that no training gives, with next to no regularization: systems that single precision cannot solve.
+TEST_P(AlsDirect, HugeStartsGiveFiniteRowsOrAnError) {
+  for (const NamedObjective& named :
+       {explicit_objective("Huge", 1e-3, 1.0, true), unobserved_objective("Huge", 1e-3, 1.0, Values::kNone)}) {
+    const Problem problem = awkward_problem(31, 37, 300, named.values, 10);
+    for (const SolverSettings settings :
+         {SolverSettings{.inner = InnerSolver::kCholesky}, SolverSettings{.slice = 24}}) {
+      for (const float start : {12345.0F, 1e17F, 1e30F}) {
+        SCOPED_TRACE(named.name + ", " + settings.name() + ", start " + std::to_string(start));
+        run_on(GetParam(), [&](Backend& on) {
+          Training training(on, problem, named.objective, 48, 11);
+          training.fill(Side::kUsers, start);
+          training.fill(Side::kItems, start);
+          try {
+            training.solve(Side::kUsers, settings);
+          } catch (const Error& error) {
+            EXPECT_EQ(error.where(), "model.regularization");
+            EXPECT_NE(error.message().find("positive definite"), std::string::npos) << error.message();
+            return Outcome{};
+          }
+          const FactorTable users = training.table(Side::kUsers);
+          for (RowIndex r = 0; r < users.rows(); ++r) {
+            EXPECT_TRUE(std::ranges::all_of(users.row(r), [](float x) { return std::isfinite(x); })) << "row " << r;
+          }
+          return Outcome{};
+        });
+      }
+    }
+  }
+}
+
 TEST_P(AlsDirect, CholeskyBeyondItsRankIsRefused) {
   const Problem problem = awkward_problem(3, 4, 6, Values::kRatings, 12);
   run_on(GetParam(), [&](Backend& on) {

@@ -1,6 +1,7 @@
 // Training on a backend, as small as it can be: tables, steps of each solver, and the whole objective.
 #pragma once
 
+#include <algorithm>
 #include <optional>
 
 #include "backends_under_test.hpp"
@@ -39,6 +40,13 @@ class Training {
         by_item_(backend.load_ratings(problem.by_item.view())),
         users_(upload(backend, random_table(user_shape_, seed))),
         items_(upload(backend, random_table(item_shape_, seed + 1))) {}
+
+  /// Puts one value into all rows of a side.
+  void fill(Side side, float value) {
+    FactorTable host(side == Side::kUsers ? user_shape_ : item_shape_);
+    for (RowIndex r = 0; r < host.rows(); ++r) std::ranges::fill(host.row(r), value);
+    backend_.write_rows(side == Side::kUsers ? *users_ : *items_, {0, host.rows()}, host);
+  }
 
   /// One half-sweep, or the given rows of it.
   void solve(Side side, const SolverSettings& settings, std::optional<RowRange> rows = {}) {

@@ -50,7 +50,8 @@ BAD_SETTINGS = [
     ("no such warm start", {"model": {"warm_start": "nothing"}}, ["model.warm_start"]),
     ("unknown backend", {"compute": {"backend": "gpu"}}, ["compute.backend", "gpu"]),
     ("unknown precision", {"compute": {"gather": "fp16"}}, ["compute.gather", "fp16", "bf16", "fp32"]),
-    ("a later table", {"replication": {"level": "strong"}}, ["replication"]),
+    ("a later level", {"replication": {"level": "eventual"}}, ["replication.level", "strong"]),
+    ("a later key", {"replication": {"max_lag": 2}}, ["replication.max_lag"]),
     ("too little memory", {"compute": {"memory_limit_bytes": 1000000}}, ["memory"]),
 ]
 

@@ -4,6 +4,7 @@
 // other processes return Result.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <variant>
@@ -48,7 +49,8 @@ class [[nodiscard]] Result {
     CONCERTO_CHECK(ok(), "the value of a failed result");
     return std::get<0>(content_);
   }
-  [[nodiscard]] T&& value() && {
+  /// By value: what is taken from a temporary result outlives it, also in a range-for.
+  [[nodiscard]] T value() && {
     CONCERTO_CHECK(ok(), "the value of a failed result");
     return std::get<0>(std::move(content_));
   }

@@ -68,6 +68,29 @@ struct ComputeConfig {
   std::uint64_t memory_limit_bytes = 0;  ///< of host memory; 0: what the machine has available
 };
 
+/// How copies of factors on several ranks are kept alike.
+struct ReplicationConfig {
+  std::string level = "strong";    ///< "strong"
+  std::uint32_t rounds = 16;       ///< steps and exchanges of a rank in each half-sweep
+  std::uint32_t digest_every = 5;  ///< epochs between comparisons of all copies; 0: never
+};
+
+/// How ranks reach each other, and when one counts as lost.
+struct ClusterConfig {
+  std::string collectives = "auto";  ///< "auto", "gloo"
+  std::string network_interface;     ///< of gloo; empty: by the name of the machine, or loopback within one
+  std::uint32_t meet_limit_ms = 60'000;
+  std::uint32_t operation_limit_ms = 120'000;
+  std::uint32_t heartbeat_ms = 1'000;
+  std::uint32_t dead_after_ms = 5'000;
+  std::uint32_t stalled_after_ms = 30'000;
+};
+
+struct SecurityConfig {
+  bool require_encryption = false;
+  bool trusted_fabric = false;  ///< whoever runs the network says that nobody listens there
+};
+
 struct EvaluateConfig {
   std::vector<std::string> metrics;  ///< empty: rmse and mae if explicit, else recall@20 and ndcg@20
   std::uint32_t every = 1;           ///< epochs between evaluations; 0: only at the end
@@ -84,6 +107,9 @@ struct Config {
   ModelConfig model;
   SolverConfig solver;
   ComputeConfig compute;
+  ReplicationConfig replication;
+  ClusterConfig cluster;
+  SecurityConfig security;
   EvaluateConfig evaluate;
   OutputConfig output;
 };
@@ -98,8 +124,8 @@ enum class ConfigUse {
 /// text, `a,b` is a list where the key takes one; nothing after `=` puts the key back to its default). Relative paths
 /// in the file are relative to the working directory. Validates: every problem is Error{kBadInput} naming file and line
 /// (or the override) and, for an unknown key, the nearest known one. What the design names and this version does not
-/// serve yet (tables replication, cluster, security; output.snapshots) is Error{kUnsupported}. Defaults that depend on
-/// other keys are filled in as by resolve_defaults.
+/// serve yet (other levels, placement, control, stores; output.snapshots) is Error{kUnsupported}. Defaults that depend
+/// on other keys are filled in as by resolve_defaults.
 [[nodiscard]] Config load_config(const std::filesystem::path& file, const std::vector<std::string>& overrides,
                                  ConfigUse use = ConfigUse::kTraining);
 

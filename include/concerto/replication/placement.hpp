@@ -2,8 +2,9 @@
 // the placement before, so that every rank computes the same one and a change of members moves only what it must.
 //
 // Blocks are hashed to points of a ring, members to many points each; a block goes to the first member at or after its
-// point that has room. Room is capacity = max(1.10 x mean, mean + largest weight). Source: Mirrokni, Thorup and
-// Zadimoghaddam 2018, "Consistent Hashing with Bounded Loads".
+// point that has room. A new block finds room up to mean + largest weight, which always suffices; a block that has an
+// owner stays with it up to the allowed capacity, max(1.10 x mean, mean + largest weight), so that loads are even and
+// little moves. Source: Mirrokni, Thorup and Zadimoghaddam 2018, "Consistent Hashing with Bounded Loads".
 #pragma once
 
 #include <cstdint>
@@ -23,8 +24,9 @@ struct PlacedBlock {
 /// The largest load that placement allows a member: max(1.10 x mean, mean + largest weight).
 [[nodiscard]] double placement_capacity(std::span<const PlacedBlock> blocks, std::size_t members);
 
-/// The owner of each block. `members` are distinct, not empty, in any order. `previous` (one owner a block, kNoRank:
-/// none) keeps a block where it is while its owner is a member that has room for it. O(blocks log(members)) expected.
+/// The owner of each block. Keys are distinct; members are distinct, at least one, in any order. `previous` (an owner a
+/// block, kNoRank: none; or empty) keeps a block where it is while its owner is a member and has room for it.
+/// O(blocks log blocks + members log members) expected.
 [[nodiscard]] std::vector<Rank> place_blocks(std::span<const PlacedBlock> blocks, std::span<const Rank> members,
                                              std::span<const Rank> previous = {});
 

@@ -9,8 +9,10 @@
 // Held-out items that the model does not know count as misses.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -63,7 +65,30 @@ struct Scorer {
 void require_measurable(const HeldOut& held_out, const std::vector<Metric>& metrics,
                         const std::string& where = "held-out data");
 
-/// Measures on `held_out`; `train_by_user` is masked in rankings. Users are ranked in batches: memory O(batch * K).
+/// Sums over users and entries from which metrics are made: parts of the users can be measured apart, by different
+/// processes, and added up.
+class MetricSums {
+ public:
+  MetricSums(const std::vector<Metric>& metrics, RowIndex items);
+  ~MetricSums();
+  MetricSums(MetricSums&&) noexcept;
+  MetricSums& operator=(MetricSums&&) noexcept;
+
+  /// Adds what `part` gives; `train_by_user` is masked in rankings. Users are ranked in batches: memory O(batch * K).
+  void measure(const Scorer& scorer, const HeldOut& part, const CompressedRows& train_by_user);
+  /// The sums as bytes, of a size that depends on the metrics and the number of items alone; and added from there.
+  [[nodiscard]] std::size_t bytes() const noexcept;
+  void write(std::span<std::byte> out) const;
+  void add(std::span<const std::byte> sums);
+  /// The metrics, where what was added are the parts of `whole`.
+  [[nodiscard]] MetricValues values(const HeldOut& whole) const;
+
+ private:
+  struct Sums;
+  std::unique_ptr<Sums> sums_;
+};
+
+/// Measures on `held_out`; `train_by_user` is masked in rankings.
 [[nodiscard]] MetricValues evaluate(const Scorer& scorer, const HeldOut& held_out, const CompressedRows& train_by_user,
                                     const std::vector<Metric>& metrics);
 

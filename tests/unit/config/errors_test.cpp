@@ -185,10 +185,12 @@ TEST(ConfigErrors, RequiredKeys) {
 
 TEST(ConfigErrors, TablesOfLaterVersions) {
   const auto unsupported = [](const std::string& text) { return error_of(text, {}, ErrorCode::kUnsupported); };
-  EXPECT_EQ(unsupported("[replication]\nlevel = \"strong\"\n"),
-            "run.toml:5: table [replication] is not served by this version yet");
-  EXPECT_EQ(unsupported("[cluster]\n"), "run.toml:5: table [cluster] is not served by this version yet");
-  EXPECT_EQ(unsupported("[security]\n"), "run.toml:5: table [security] is not served by this version yet");
+  EXPECT_EQ(unsupported("[replication]\nmax_lag = 2\n"),
+            "run.toml:6: replication.max_lag is not served by this version yet");
+  EXPECT_EQ(unsupported("[replication.items]\nlevel = \"strong\"\n"),
+            "run.toml:5: table [replication.items] is not served by this version yet");
+  EXPECT_EQ(unsupported("[cluster]\nstore = \"embedded\"\n"),
+            "run.toml:6: cluster.store is not served by this version yet");
   EXPECT_EQ(unsupported("snapshots = \"s\"\n"), "run.toml:5: output.snapshots is not served by this version yet");
   EXPECT_EQ(error_of("", {"replication.items.level=strong"}, ErrorCode::kUnsupported),
             "--set replication.items.level=strong: replication.items.level is not served by this version yet");

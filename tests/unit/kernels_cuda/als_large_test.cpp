@@ -211,12 +211,18 @@ TEST(CudaAlsLargeDirect, NoCgStepsKeepTheRow) {
   compare(awkward_problem(9, 17, 50, named.values, 4), named.objective, {.cg_steps = 0});
 }
 
-TEST(CudaAlsLargeDirect, SingularSystemsGiveFiniteRows) {
+TEST(CudaAlsLargeDirect, SingularSystemsGiveFiniteRowsByCgAndAnErrorByCholesky) {
   const Objective objective = explicit_objective("Singular", 0.0, 1.0, false).objective;
   const Problem problem = awkward_problem(9, 17, 50, Values::kRatings, 10);
-  for (const InnerSolver inner : {InnerSolver::kCholesky, InnerSolver::kCg}) {
-    const FactorTable users = by_cuda(problem, objective, {.inner = inner, .cg_steps = 30});
-    for (RowIndex r = 0; r < users.rows(); ++r) EXPECT_TRUE(std::isfinite(norm(users.row(r)))) << "row " << r;
+  const FactorTable users = by_cuda(problem, objective, {.inner = InnerSolver::kCg, .cg_steps = 30});
+  for (RowIndex r = 0; r < users.rows(); ++r) EXPECT_TRUE(std::isfinite(norm(users.row(r)))) << "row " << r;
+  try {
+    (void)by_cuda(problem, objective, {.inner = InnerSolver::kCholesky});
+    FAIL() << "nobody noticed";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.where(), "model.regularization");
+    EXPECT_NE(error.message().find("stored row 1 (17 entries)"), std::string::npos)
+        << error.message();  // row 0 is empty
   }
 }
 

@@ -71,6 +71,27 @@ TEST(RowPlan, SegmentsCoverEachGiantOnceInOrderAndAreNearlyEqual) {
   EXPECT_EQ(next_segment, plan.segments.size());
 }
 
+TEST(RowPlan, TheLongestRowsHaveLongerSegmentsInsteadOfMore) {
+  const EntryIndex length = EntryIndex{kMostSegments} * 80 + 1;
+  const RowPlan plan = plan_all({length}, {.light_entries = 3, .segment_entries = 8});
+  ASSERT_EQ(plan.giants, (std::vector<GiantRow>{{0, 0, kMostSegments}}));
+  EntryIndex next = 0;
+  for (const WorkItem& segment : plan.segments) {
+    EXPECT_EQ(segment.begin, next);
+    EXPECT_TRUE(segment.length == 80 || segment.length == 81) << segment.length;
+    next += segment.length;
+  }
+  EXPECT_EQ(next, length);
+}
+
+TEST(RowPlan, GiantsAreBatchedInOrderUpToTheirNumberOfSegments) {
+  const std::vector<GiantRow> giants = {{3, 0, 2}, {5, 2, 3}, {8, 5, 4}, {9, 9, 7}, {10, 16, 2}, {11, 18, 3}};
+  EXPECT_EQ(batch_giants(giants, 5),
+            (std::vector<GiantBatch>{{0, 2, 0, 5}, {2, 1, 5, 4}, {3, 1, 9, 7}, {4, 2, 16, 5}}));
+  EXPECT_EQ(batch_giants(giants, 100), (std::vector<GiantBatch>{{0, 6, 0, 21}}));
+  EXPECT_TRUE(batch_giants({}, 5).empty());
+}
+
 TEST(RowPlan, OffsetsAndLengthsBeyond32BitsAreKept) {
   constexpr EntryIndex kFirst = (EntryIndex{1} << 40) + 5;
   constexpr EntryIndex kGiant = (EntryIndex{1} << 33) + 1;

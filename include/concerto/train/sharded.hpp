@@ -1,0 +1,86 @@
+// One rank's part of a training by many: what its node's compute effects do, over a backend that holds a copy of both
+// tables and the entries of the rank's own rows.
+//
+// Every rank owns blocks of both tables (shards.hpp). It solves its own rows against its copy of the other side, gives
+// them to the others and takes theirs, so that all copies are equal at each end of a half-sweep. Sums over rows are
+// made a chunk each and added along the tree of chunks by every rank alike, so that what is decided from them is the
+// same everywhere, and factors do not depend on the number of ranks (als with cholesky, subspace: to the byte on the
+// cpu). Nothing here communicates: buffers and their layout are handed to the driver.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "concerto/comm/communicator.hpp"
+#include "concerto/compute/backend.hpp"
+#include "concerto/data/dataset.hpp"
+#include "concerto/node/node.hpp"
+#include "concerto/train/shards.hpp"
+#include "concerto/train/trainer.hpp"
+
+namespace concerto {
+
+/// What an all-gather moves: the buffer that all ranks lay out alike, and its blocks.
+struct Exchange {
+  std::span<std::byte> buffer;
+  std::vector<GatherBlock> blocks;
+};
+
+struct ShardedOptions {
+  Rank rank = 0;
+  Rank ranks = 1;
+  std::uint32_t rounds = 16;
+  std::uint32_t digest_every = 5;  ///< epochs between comparisons of all copies; 0: never
+};
+
+class ShardedTrainer {
+ public:
+  /// `data`, `test` and `validation` are the whole run's, the same on all ranks, and outlive the trainer; only their
+  /// own rows are kept in the backend. Error{kUnsupported} for what several ranks do not do yet: sgd, momentum.
+  ShardedTrainer(Backend& backend, const Dataset& data, const HeldOut* test, const HeldOut* validation,
+                 const TrainOptions& options, const std::optional<WarmStart>& warm_start,
+                 const ShardedOptions& sharding);
+  ~ShardedTrainer();
+
+  [[nodiscard]] const ShardPlan& plan() const noexcept;
+
+  /// What all ranks must know of the data before the first epoch: to be exchanged once, then taken up.
+  [[nodiscard]] Exchange facts();
+  void take_facts();
+
+  // The node's compute effects, one at a time.
+  void begin_half_sweep(Side side);
+  void run_step(const StepId& step);
+  void install(const StepId& step);
+  /// `stop`: this rank has been asked to stop; then all do, after this epoch.
+  void measure(std::uint32_t epoch, bool stop);
+  /// Does training go on after this epoch? Error on divergence, and where copies differ: naming table, rows and ranks.
+  [[nodiscard]] bool decide(std::uint32_t epoch);
+
+  /// The rows of a round. Own rows are in the buffer once run_step is done, the others' may be installed once the
+  /// exchange is.
+  [[nodiscard]] Exchange rows(const StepId& step);
+  [[nodiscard]] Exchange sums();
+
+  /// The record of the last decided epoch.
+  [[nodiscard]] const EpochRecord& last_epoch() const;
+  /// What was kept, measured; the same on all ranks. After the last epoch, once.
+  [[nodiscard]] TrainResult finish();
+
+  /// Seconds in steps and in the rest of the compute lane since the start.
+  [[nodiscard]] double compute_seconds() const noexcept;
+  /// Rows solved and bytes packed or installed: progress for the node.
+  [[nodiscard]] std::uint64_t progress() const noexcept;
+  /// The least bytes that this rank's row exchanges of an epoch can take over a ring all-gather.
+  [[nodiscard]] std::uint64_t least_bytes_per_epoch() const noexcept;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace concerto

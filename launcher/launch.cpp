@@ -1,0 +1,137 @@
+// Composition: options, plan, guard, services, loop.
+#include "launch.hpp"
+
+#include <algorithm>
+#include <filesystem>
+#include <iostream>
+#include <memory>
+#include <new>
+#include <random>
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "concerto/base/error.hpp"
+
+#include "drive.hpp"
+#include "guard.hpp"
+#include "plan.hpp"
+
+namespace concerto {
+namespace {
+
+constexpr const char* kName = "concerto-launch";
+
+EnvironmentVariables own_environment() {
+  EnvironmentVariables variables;
+  for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
+    const std::string_view text = *entry;
+    const std::size_t equals = text.find('=', 1);  // a name is not empty
+    if (equals != std::string_view::npos) variables.emplace(text.substr(0, equals), text.substr(equals + 1));
+  }
+  return variables;
+}
+
+/// GPUs as the driver shows them, without a vendor's library: the launcher also runs where there is none.
+std::uint32_t installed_devices() {
+  std::error_code error;
+  std::filesystem::directory_iterator entries("/proc/driver/nvidia/gpus", error);
+  if (error) return 0;
+  return static_cast<std::uint32_t>(std::distance(begin(entries), end(entries)));
+}
+
+std::string random_job_name() {
+  std::random_device device;
+  return fmt::format("local-{:08x}", device());
+}
+
+/// Standard descriptors that whoever started the launcher has closed: pipes would take their numbers.
+void open_standard_descriptors() {
+  for (int number = STDIN_FILENO; number <= STDERR_FILENO; ++number) {
+    if (fcntl(number, F_GETFD) < 0 && open("/dev/null", O_RDWR) != number) _exit(1);
+  }
+}
+
+/// An error is one line.
+std::string one_line(std::string text) {
+  std::replace(text.begin(), text.end(), '\n', ' ');
+  return text;
+}
+
+int failed(const std::string& what, int status) {
+  std::cerr << kName << ": error: " << one_line(what) << std::endl;
+  return status;
+}
+
+template <class Body>
+int with_errors_reported(const Body& body) {
+  try {
+    return body();
+  } catch (const Error& error) {
+    return failed(error.what(), exit_status(error.code()));
+  } catch (const std::bad_alloc&) {
+    return failed("memory: the system gives no more", 1);
+  } catch (const std::exception& error) {
+    return failed(error.what(), 1);
+  }
+}
+
+std::string found_program(const LauncherOptions& options, const Machine& machine) {
+  const auto path = machine.environment.find("PATH");
+  Result<std::string> program =
+      find_program(options.command.front(), path == machine.environment.end() ? "/usr/bin:/bin" : path->second);
+  if (!program.ok()) throw Error(ErrorCode::kBadInput, program.failure().message, "program to run");
+  return std::move(program).value();
+}
+
+/// Several launchers need a store to agree on how the job ends, and their ranks one to meet.
+void check_supported(const LaunchPlan& plan) {
+  if (plan.assignment.nodes == 1) return;
+  throw Error(ErrorCode::kUnsupported,
+              fmt::format("{} launchers: a job of several launchers is not supported yet", plan.assignment.nodes),
+              "--nnodes");
+}
+
+int run_job(const LaunchPlan& plan, const Machine& machine, const Descriptor& guard) {
+  const std::unique_ptr<JobServices> services = std::make_unique<NoServices>();
+  DriveOptions options;
+  options.name = kName;
+  options.log_folder = plan.options.log_folder;
+  options.supervisor.node = plan.assignment.node_rank;
+  options.supervisor.nodes = plan.assignment.nodes;
+  options.supervisor.grace = plan.options.grace;
+  options.supervisor.time_limit = plan.options.time_limit;
+  for (const RankPlan& rank : plan.ranks) options.supervisor.ranks.push_back(rank.job.rank);
+  options.process_of = [&](Rank rank, const RankGrant& grant) {
+    return process_of(plan, plan.ranks[rank - plan.assignment.first_rank()], machine, services->store(), grant);
+  };
+  return drive(options, *services, guard);
+}
+
+int launch(const std::vector<std::string>& arguments) {
+  const std::optional<LauncherOptions> options = parse_options(arguments, std::cout);
+  if (!options) return 0;
+  const Machine machine{own_environment(), allowed_processors(), machine_processors(), installed_devices()};
+  const LaunchPlan plan = make_plan(*options, machine, random_job_name(), found_program(*options, machine));
+  for (const std::string& notice : plan.notices) std::cerr << kName << ": " << notice << std::endl;
+  if (options->is_dry_run) {
+    print_plan(plan, machine, "none: ranks do not meet", std::cout);
+    if (!std::cout.flush()) throw Error(ErrorCode::kIo, "cannot be written", "standard output");
+    return 0;
+  }
+  check_supported(plan);
+  const auto body = [&](Descriptor guard) {
+    return with_errors_reported([&] { return run_job(plan, machine, guard); });
+  };
+  return run_guarded(body, [](const char* line) { std::cerr << kName << ": error: " << line << std::endl; });
+}
+
+}  // namespace
+
+int run_launcher(const std::vector<std::string>& arguments) {
+  open_standard_descriptors();
+  return with_errors_reported([&] { return launch(arguments); });
+}
+
+}  // namespace concerto

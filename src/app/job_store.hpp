@@ -1,0 +1,32 @@
+// The store of the job that this process is a rank of: where the launcher says it is, with the credentials that it
+// gave.
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "concerto/comm/channel.hpp"
+#include "concerto/comm/job_environment.hpp"
+#include "concerto/comm/store.hpp"
+
+namespace concerto {
+
+/// Who this process is, from its environment; nothing for a process that no launcher started. Error{kBadInput} that
+/// names the variable.
+[[nodiscard]] std::optional<JobEnvironment> job_of_this_process();
+
+/// A client of the store, and the network under it.
+class JobStore {
+ public:
+  /// Error{kBadInput} where CONCERTO_STORE or CONCERTO_CREDENTIALS are missing or wrong, naming them;
+  /// Error{kUnsupported} for stores that ranks cannot use yet.
+  explicit JobStore(const JobEnvironment& job);
+  ~JobStore();
+  [[nodiscard]] Store& store() noexcept { return *store_; }
+
+ private:
+  std::unique_ptr<Network> network_;
+  std::unique_ptr<Store> store_;
+};
+
+}  // namespace concerto

@@ -1,0 +1,135 @@
+// Heartbeats and failures as keys of the store.
+#include "rank_board.hpp"
+
+#include <charconv>
+
+#include <fmt/format.h>
+
+#include "concerto/base/error.hpp"
+
+namespace concerto {
+namespace {
+
+constexpr std::string_view kPrefix = "ranks/";
+constexpr std::string_view kFinished = "finished";
+
+/// "ranks/3/heartbeat" as (3, "heartbeat"); nothing for other keys.
+std::optional<std::pair<Rank, std::string_view>> parse_key(std::string_view key) {
+  if (!key.starts_with(kPrefix)) return std::nullopt;
+  key.remove_prefix(kPrefix.size());
+  Rank rank = 0;
+  const auto [end, status] = std::from_chars(key.data(), key.data() + key.size(), rank);
+  if (status != std::errc{} || end == key.data() + key.size() || *end != '/') return std::nullopt;
+  return std::pair(rank, key.substr(static_cast<std::size_t>(end - key.data()) + 1));
+}
+
+[[noreturn]] void refuse(const Failure& failure, const std::string& doing) {
+  throw Error(ErrorCode::kIo, failure.message, "the store, " + doing);
+}
+
+}  // namespace
+
+RankBoard::RankBoard(Store& store, Rank rank, Rank ranks, std::chrono::milliseconds lease_time, BoardEvents events)
+    : store_(store), rank_(rank), ranks_(ranks), lease_time_(lease_time), events_(std::move(events)) {
+  auto lease = store_.grant_lease(lease_time);
+  if (!lease) refuse(lease.failure(), "asking for a lease");
+  lease_ = lease.value();
+  auto listing = store_.list(kPrefix);
+  if (!listing) refuse(listing.failure(), "listing ranks");
+  auto watch = store_.watch(kPrefix, listing.value().revision);
+  if (!watch) refuse(watch.failure(), "watching ranks");
+  watch_ = std::move(watch).value();
+  for (const StoreEntry& entry : listing.value().entries) take({false, entry});
+  publisher_ = std::jthread([this](const std::stop_token& stop) { publish_loop(stop); });
+  watcher_ = std::jthread([this](const std::stop_token& stop) { watch_loop(stop); });
+}
+
+RankBoard::~RankBoard() {
+  publisher_.request_stop();
+  watcher_.request_stop();
+  if (publisher_.joinable()) publisher_.join();
+  if (watcher_.joinable()) watcher_.join();
+  (void)store_.revoke(lease_);
+}
+
+std::string RankBoard::key(const char* name) const {
+  return fmt::format("ranks/{}/{}", rank_, name);
+}
+
+void RankBoard::publish(const Heartbeat& heartbeat) {
+  const std::scoped_lock lock(mutex_);
+  next_ = heartbeat;
+  changed_.notify_all();
+}
+
+void RankBoard::publish_failure(Rank blamed, const std::string& message) {
+  constexpr std::size_t kMostText = 4000;
+  (void)store_.put(key("failure"), fmt::format("{} {}", blamed, std::string_view(message).substr(0, kMostText)));
+}
+
+void RankBoard::finish() {
+  watcher_.request_stop();
+  publisher_.request_stop();
+  publisher_.join();
+  watcher_.join();
+  (void)store_.put(key("heartbeat"), kFinished);  // without the lease: it may end now
+}
+
+void RankBoard::publish_loop(const std::stop_token& stop) {
+  while (!stop.stop_requested()) {
+    std::optional<Heartbeat> now;
+    {
+      std::unique_lock lock(mutex_);
+      changed_.wait_for(lock, stop, lease_time_ / 3, [this] { return next_.has_value(); });
+      now = std::exchange(next_, std::nullopt);
+    }
+    if (stop.stop_requested()) return;
+    const auto left = store_.keep_alive(lease_);
+    if (!left) {
+      events_.store_lost(left.failure().message);
+      return;
+    }
+    if (!now) continue;
+    const auto written = store_.put(key("heartbeat"), to_text(*now), lease_);
+    if (!written) {
+      events_.store_lost(written.failure().message);
+      return;
+    }
+  }
+}
+
+void RankBoard::watch_loop(const std::stop_token& stop) {
+  while (!stop.stop_requested()) {
+    auto batch = watch_->next(std::chrono::milliseconds(250));
+    if (stop.stop_requested()) return;
+    if (!batch) {
+      events_.store_lost(batch.failure().message);
+      return;
+    }
+    for (const StoreEvent& event : batch.value().events) take(event);
+  }
+}
+
+void RankBoard::take(const StoreEvent& event) {
+  const auto parsed = parse_key(event.entry.key);
+  if (!parsed || parsed->first >= ranks_ || parsed->first == rank_) return;
+  const auto [rank, name] = *parsed;
+  if (name == "heartbeat") {
+    if (event.is_deletion) {
+      events_.lost(rank, "its lease in the store has ended");
+    } else if (event.entry.value == kFinished) {
+      events_.finished(rank);
+    } else if (const auto heartbeat = parse_heartbeat(event.entry.value)) {
+      events_.heard(rank, *heartbeat);
+    }
+    return;
+  }
+  if (name != "failure" || event.is_deletion) return;
+  Rank blamed = kNoRank;
+  const std::string& text = event.entry.value;
+  const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), blamed);
+  const auto begin = static_cast<std::size_t>(end - text.data());
+  if (status == std::errc{} && begin < text.size()) events_.failed(rank, blamed, text.substr(begin + 1));
+}
+
+}  // namespace concerto

@@ -1,0 +1,278 @@
+// The loop around a node: events from threads into one queue, effects out of the node to whoever performs them.
+#include "rank_driver.hpp"
+
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <mutex>
+#include <thread>
+
+#include "concerto/base/error.hpp"
+
+namespace concerto {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// Things to do, in order, from any thread, done by one.
+class WorkQueue {
+ public:
+  void push(std::function<void()> work) {
+    const std::scoped_lock lock(mutex_);
+    work_.push_back(std::move(work));
+    changed_.notify_all();
+  }
+  /// The next piece of work; nothing when `limit` is over first, or after close().
+  std::optional<std::function<void()>> pop(std::chrono::milliseconds limit) {
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, limit, [this] { return !work_.empty() || is_closed_; });
+    if (work_.empty()) return std::nullopt;
+    auto next = std::move(work_.front());
+    work_.pop_front();
+    return next;
+  }
+  /// Drops what waits.
+  void close() {
+    const std::scoped_lock lock(mutex_);
+    is_closed_ = true;
+    work_.clear();
+    changed_.notify_all();
+  }
+  [[nodiscard]] bool is_closed() const {
+    const std::scoped_lock lock(mutex_);
+    return is_closed_;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<std::function<void()>> work_;
+  bool is_closed_ = false;
+};
+
+/// The thread of compute effects.
+class ComputeLane {
+ public:
+  ComputeLane() : thread_([this] { run(); }) {}
+  ~ComputeLane() {
+    work_.close();
+    thread_.join();
+  }
+  ComputeLane(const ComputeLane&) = delete;
+  void push(std::function<void()> work) { work_.push(std::move(work)); }
+
+ private:
+  void run() {
+    while (!work_.is_closed()) {
+      if (const auto next = work_.pop(std::chrono::seconds(60))) (*next)();
+    }
+  }
+  WorkQueue work_;
+  std::thread thread_;
+};
+
+class Driver {
+ public:
+  Driver(ShardedTrainer& trainer, Communicator& communicator, const RankRun& run)
+      : trainer_(trainer), communicator_(communicator), run_(run), node_(run.node, run.incarnation, now()) {}
+  RankOutcome run();
+
+ private:
+  struct PendingExchange {
+    OperationHandle handle;
+    std::function<void()> done;
+  };
+
+  [[nodiscard]] Tick now() const { return std::chrono::duration_cast<Tick>(Clock::now() - origin_); }
+  [[nodiscard]] BoardEvents board_events();
+  bool exchange_facts();
+  void loop();
+  void look_at_exchanges();
+  void perform_effects();
+
+  void perform(const BeginHalfSweep& e) {
+    compute([this, e] { trainer_.begin_half_sweep(e.side); }, [this] { node_.half_sweep_begun(); });
+  }
+  void perform(const RunStep& e) {
+    compute([this, e] { trainer_.run_step(e.step); }, [this, e] { node_.step_finished(e.step); });
+  }
+  void perform(const InstallRows& e) {
+    compute([this, e] { trainer_.install(e.step); }, [this, e] { node_.rows_installed(e.step); });
+  }
+  void perform(const MeasureEpoch& e) {
+    compute([this, e] { trainer_.measure(e.epoch, run_.stop.stop_requested()); }, [this] { node_.epoch_measured(); });
+  }
+  void perform(const DecideEpoch& e);
+  void perform(const ExchangeRows& e) {
+    exchange(trainer_.rows(e.step), e.operation, e.step.side == Side::kUsers ? 0 : 1,
+             [this, step = e.step] { node_.rows_exchanged(step); });
+  }
+  void perform(const ExchangeSums& e) {
+    exchange(trainer_.sums(), e.operation, kSumsTable, [this] { node_.sums_exchanged(); });
+  }
+  void perform(const MeetAtEnd& e) {
+    const OperationTag tag{run_.membership_epoch, kEndTable, e.operation, 0};
+    exchanges_.push_back({communicator_.barrier(tag), [this] { node_.met_at_end(); }});
+    events_.push([] {});
+  }
+  void perform(const PublishHeartbeat& e) {
+    if (board_) board_->publish(e.heartbeat);
+  }
+  void perform(const AbortCollectives& e) { communicator_.abort(e.reason); }
+  void perform(const FinishRun&) {
+    if (board_) board_->finish();
+  }
+  void perform(const FailRun& e) {
+    if (board_) board_->publish_failure(e.blamed, e.failure.message);
+    outcome_.failure = e;
+  }
+
+  /// Does `work` on the compute lane, then `finished` on this thread.
+  void compute(std::function<void()> work, std::function<void()> finished);
+  void exchange(const Exchange& what, std::uint64_t operation, std::uint32_t table, std::function<void()> done);
+
+  static constexpr std::uint32_t kSumsTable = 2;
+  static constexpr std::uint32_t kFactsTable = 3;
+  static constexpr std::uint32_t kEndTable = 4;
+
+  ShardedTrainer& trainer_;
+  Communicator& communicator_;
+  const RankRun& run_;
+  Clock::time_point origin_ = Clock::now();
+  WorkQueue events_;
+  Node node_;
+  std::unique_ptr<RankBoard> board_;
+  std::deque<PendingExchange> exchanges_;
+  std::uint64_t bytes_before_ = 0;
+  RankOutcome outcome_;
+  std::optional<ComputeLane> lane_;
+};
+
+BoardEvents Driver::board_events() {
+  const auto post = [this](auto what) { events_.push(std::move(what)); };
+  BoardEvents events;
+  events.heard = [this, post](Rank rank, const Heartbeat& heartbeat) {
+    post([this, rank, heartbeat] { node_.heard(rank, heartbeat, now()); });
+  };
+  events.lost = [this, post](Rank rank, const std::string& evidence) {
+    post([this, rank, evidence] { node_.lost(rank, evidence, now()); });
+  };
+  events.finished = [this, post](Rank rank) { post([this, rank] { node_.finished(rank); }); };
+  events.failed = [this, post](Rank rank, Rank blamed, const std::string& message) {
+    post([this, rank, blamed, message] { node_.peer_failed(rank, blamed, message); });
+  };
+  events.store_lost = [this, post](const std::string& message) {
+    post([this, message] { node_.store_lost(message); });
+  };
+  return events;
+}
+
+/// Before the first step; false where it failed.
+bool Driver::exchange_facts() {
+  const Exchange facts = trainer_.facts();
+  if (communicator_.size() > 1) {
+    const OperationTag tag{run_.membership_epoch, kFactsTable, 0, 0};
+    const auto done = communicator_.wait(communicator_.all_gather(tag, facts.buffer, facts.blocks));
+    if (!done) {
+      outcome_.failure = FailRun{done.failure(), kNoRank};
+      return false;
+    }
+  }
+  trainer_.take_facts();
+  return true;
+}
+
+void Driver::compute(std::function<void()> work, std::function<void()> finished) {
+  lane_->push([this, work = std::move(work), finished = std::move(finished)] {
+    try {
+      work();
+      events_.push(finished);
+    } catch (const std::exception& error) {
+      events_.push([this, message = std::string(error.what())] { node_.work_failed(message); });
+    }
+  });
+}
+
+void Driver::perform(const DecideEpoch& e) {
+  const auto goes_on = std::make_shared<bool>(false);
+  compute([this, e, goes_on] { *goes_on = trainer_.decide(e.epoch); },
+          [this, goes_on] {
+            const CommCounters counters = communicator_.counters();
+            outcome_.epochs.push_back(trainer_.last_epoch());
+            outcome_.bytes_sent.push_back(counters.bytes_sent - bytes_before_);
+            bytes_before_ = counters.bytes_sent;
+            if (run_.on_epoch) run_.on_epoch(outcome_.epochs.back());
+            node_.epoch_decided(*goes_on);
+          });
+}
+
+void Driver::exchange(const Exchange& what, std::uint64_t operation, std::uint32_t table, std::function<void()> done) {
+  const OperationTag tag{run_.membership_epoch, table, operation, 0};
+  exchanges_.push_back({communicator_.all_gather(tag, what.buffer, what.blocks), std::move(done)});
+  events_.push([] {});  // it may be done already
+}
+
+/// Collectives complete in order; the first that failed ends them all.
+void Driver::look_at_exchanges() {
+  while (!exchanges_.empty()) {
+    const OperationState state = exchanges_.front().handle->state();
+    if (state == OperationState::kPending) return;
+    if (state == OperationState::kFailed) {
+      exchanges_.clear();
+      const auto failure = communicator_.failure();
+      node_.collective_failed(failure ? failure->failure : Failure{FailureKind::kLost, "a collective failed"},
+                              failure ? failure->suspects : std::vector<Rank>{}, now());
+      return;
+    }
+    const auto done = std::move(exchanges_.front().done);
+    exchanges_.pop_front();
+    done();
+  }
+}
+
+void Driver::perform_effects() {
+  for (auto effects = node_.take_effects(); !effects.empty(); effects = node_.take_effects()) {
+    for (const Effect& effect : effects) std::visit([this](const auto& e) { perform(e); }, effect);
+  }
+}
+
+void Driver::loop() {
+  const auto patience = std::min<Tick>(Tick{200}, run_.node.limits.heartbeat_every / 2);
+  node_.start(now());
+  perform_effects();
+  while (!node_.is_over()) {
+    if (const auto event = events_.pop(patience)) (*event)();
+    look_at_exchanges();
+    std::uint64_t moved = trainer_.progress();
+    const CommCounters counters = communicator_.counters();
+    moved += counters.bytes_sent + counters.bytes_received;
+    node_.progress(moved);
+    node_.tick(now());
+    perform_effects();
+  }
+  perform_effects();
+}
+
+RankOutcome Driver::run() {
+  communicator_.on_change([this] { events_.push([] {}); });
+  if (!exchange_facts()) return std::move(outcome_);
+  if (run_.make_board) board_ = run_.make_board(board_events());
+  bytes_before_ = communicator_.counters().bytes_sent;
+  const Clock::time_point begin = Clock::now();
+  lane_.emplace();
+  loop();
+  lane_.reset();  // a step that is under way ends first
+  outcome_.seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+  outcome_.compute_seconds = trainer_.compute_seconds();
+  board_.reset();
+  return std::move(outcome_);
+}
+
+}  // namespace
+
+RankOutcome drive_rank(ShardedTrainer& trainer, Communicator& communicator, const RankRun& run) {
+  return Driver(trainer, communicator, run).run();
+}
+
+}  // namespace concerto

@@ -1,0 +1,175 @@
+// Whole sharded runs with real threads: ranks are threads of this process, their communicators share memory.
+#include "../src/app/rank_driver.hpp"
+
+#include <thread>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "concerto/comm/communicators.hpp"
+#include "concerto/comm/stores.hpp"
+#include "concerto/compute/backends.hpp"
+
+#include "../train/small_data.hpp"
+#include "support/inproc_network.hpp"
+#include "support/same_bytes.hpp"
+
+namespace concerto {
+namespace {
+
+using test::planted_data;
+using test::same_bytes;
+using ::testing::HasSubstr;
+
+TrainOptions options_of(std::uint32_t epochs) {
+  TrainOptions options;
+  options.objective.regularization = 0.03;
+  options.objective.biases = true;
+  options.objective.bias_regularization = 0.02;
+  options.rank = 8;
+  options.inner = InnerSolver::kCholesky;
+  options.epochs = epochs;
+  return options;
+}
+
+/// A store served in this process, and a client of it for each rank.
+class Stores {
+ public:
+  explicit Stores(Rank ranks) {
+    for (Rank r = 0; r < ranks; ++r) {
+      networks_.push_back(hub_.network({"job", Role::kRank, r, 1}));
+      stores_.push_back(make_embedded_store(*networks_.back(), server_->address(), kLauncher));
+    }
+  }
+  Store& operator[](Rank rank) { return *stores_[rank]; }
+
+ private:
+  static inline const Identity kLauncher{"job", Role::kLauncher, 0, 0};
+  test::InprocHub hub_;
+  std::unique_ptr<Network> server_network_ = hub_.network(kLauncher);
+  std::unique_ptr<StoreServer> server_ = make_embedded_store_server(*server_network_, "127.0.0.1:0", "job");
+  std::vector<std::unique_ptr<Network>> networks_;
+  std::vector<std::unique_ptr<Store>> stores_;
+};
+
+struct Ended {
+  RankOutcome outcome;
+  std::optional<TrainResult> result;
+};
+
+/// Runs `ranks` threads; `during` is called while they run.
+std::vector<Ended> run_ranks(const Dataset& data, const TrainOptions& options, Rank ranks, const CommLimits& limits,
+                             const std::function<void(InprocGroup&)>& during = {}, std::stop_token stop = {},
+                             const DetectorLimits& detector = {},
+                             const std::function<void(Rank, TrainOptions&)>& change = {}) {
+  InprocGroup group = make_inproc_group(ranks, limits);
+  Stores stores(ranks);
+  std::vector<Ended> ended(ranks);
+  {
+    std::vector<std::jthread> threads;
+    for (Rank r = 0; r < ranks; ++r) {
+      threads.emplace_back([&, r] {
+        ThreadPool pool(1);
+        const auto backend = make_cpu_backend(pool);
+        TrainOptions own = options;
+        if (change) change(r, own);
+        ShardedTrainer trainer(*backend, data, nullptr, nullptr, own, std::nullopt, {r, ranks, 4, 2});
+        RankRun run;
+        run.node.rank = r;
+        run.node.ranks = ranks;
+        run.node.epochs = options.epochs;
+        run.node.rounds = 4;
+        run.node.limits = detector;
+        run.node.blame_after = Tick{200};
+        run.make_board = [&, r](BoardEvents events) {
+          return std::make_unique<RankBoard>(stores[r], r, ranks, std::chrono::seconds(2), std::move(events));
+        };
+        if (r == 1) run.stop = stop;
+        ended[r].outcome = drive_rank(trainer, *group.ranks[r], run);
+        if (!ended[r].outcome.failure) ended[r].result = trainer.finish();
+      });
+    }
+    if (during) during(group);
+  }
+  return ended;
+}
+
+TEST(RankDriver, RanksAsThreadsTrainTheModelOfOneProcess) {
+  const Dataset data = planted_data(700, 300);
+  const TrainOptions options = options_of(4);
+  ThreadPool pool(1);
+  const auto backend = make_cpu_backend(pool);
+  const TrainResult alone = train(*backend, data, nullptr, nullptr, options, std::nullopt, {}, {});
+  for (const Rank ranks : {1U, 2U, 3U, 4U}) {
+    SCOPED_TRACE(std::to_string(ranks) + " ranks");
+    const auto ended = run_ranks(data, options, ranks, {});
+    for (const Ended& rank : ended) {
+      ASSERT_TRUE(rank.result) << rank.outcome.failure->failure.message;
+      EXPECT_TRUE(same_bytes(rank.result->users, alone.users));
+      EXPECT_TRUE(same_bytes(rank.result->items, alone.items));
+      ASSERT_EQ(rank.outcome.epochs.size(), 4U);
+      EXPECT_EQ(rank.outcome.epochs.back().loss, alone.epochs.back().loss);
+      EXPECT_GT(rank.outcome.compute_seconds, 0.0);
+    }
+  }
+}
+
+TEST(RankDriver, BytesSentAreTheLeastForARingAndWhatSumsTake) {
+  const Dataset data = planted_data(1400, 600, 0.05);
+  TrainOptions options = options_of(2);
+  options.rank = 32;
+  const auto ended = run_ranks(data, options, 2, {});
+  std::uint64_t sent = 0;
+  for (const Ended& rank : ended) sent += rank.outcome.bytes_sent.front();
+  const std::uint64_t rows = std::uint64_t{33} * 4 * (1400 + 600);
+  EXPECT_GE(sent, rows);
+  EXPECT_LE(sent, rows + rows / 20);
+}
+
+TEST(RankDriver, ARequestToStopOnOneRankEndsAllAlike) {
+  const Dataset data = planted_data();
+  std::stop_source stop;
+  stop.request_stop();
+  for (const Ended& rank : run_ranks(data, options_of(1000), 3, {}, {}, stop.get_token())) {
+    ASSERT_TRUE(rank.result);
+    EXPECT_TRUE(rank.result->was_stopped);
+    EXPECT_EQ(rank.result->kept_epoch, 1U);
+  }
+}
+
+TEST(RankDriver, ARankWhoseConnectionsEndEndsTheRunForAll) {
+  const Dataset data = planted_data();
+  const auto ended = run_ranks(data, options_of(1'000'000), 3, {}, [](InprocGroup& group) { group.faults->cut(1); });
+  for (Rank r = 0; r < 3; ++r) {
+    ASSERT_TRUE(ended[r].outcome.failure) << "rank " << r;
+    if (r != 1) {
+      EXPECT_THAT(ended[r].outcome.failure->failure.message, HasSubstr("rank 1"));
+    }
+  }
+}
+
+TEST(RankDriver, ARankThatNeverAnswersEndsInTheTimeLimit) {
+  const Dataset data = planted_data();
+  CommLimits limits;
+  limits.operation = std::chrono::milliseconds(500);
+  const auto ended =
+      run_ranks(data, options_of(1'000'000), 2, limits, [](InprocGroup& group) { group.faults->pause(1); });
+  for (const Ended& rank : ended) ASSERT_TRUE(rank.outcome.failure);
+}
+
+TEST(RankDriver, ARankThatFailsTellsTheOthersWhy) {
+  const Dataset data = planted_data();
+  const auto ended = run_ranks(data, options_of(1000), 3, {}, {}, {}, {}, [](Rank rank, TrainOptions& options) {
+    if (rank == 2) options.init_stddev = 1e30;  // its systems overflow
+  });
+  EXPECT_THAT(ended[2].outcome.failure->failure.message, HasSubstr("not positive definite"));
+  for (Rank r = 0; r < 2; ++r) {
+    ASSERT_TRUE(ended[r].outcome.failure);
+    EXPECT_EQ(ended[r].outcome.failure->blamed, 2U);
+    EXPECT_THAT(ended[r].outcome.failure->failure.message, HasSubstr("rank 2 gave up: "));
+    EXPECT_THAT(ended[r].outcome.failure->failure.message, HasSubstr("not positive definite"));
+  }
+}
+
+}  // namespace
+}  // namespace concerto
