@@ -82,7 +82,10 @@ Result<void> NcclCommunicator::await_connected(Deadline deadline) {
     changed_.wait_until(lock, deadline, [&] { return is_connected_ || is_ended_; });
     if (is_connected_) return {};
   }
-  (void)book_.fail({{FailureKind::kTimeout, "the devices of the ranks were not connected in time"}, {}, {}, {}});
+  (void)book_.fail({{FailureKind::kTimeout, "the devices of the ranks were not connected in time"},
+                    OperationKind::kBarrier,
+                    {},
+                    {}});
   abort("not connected");
   return book_.failure()->failure;
 }
@@ -152,7 +155,8 @@ void NcclCommunicator::advance() {
 void NcclCommunicator::finish_lanes() {
   if (is_finishing_) {
     if (std::chrono::steady_clock::now() < finish_deadline_) return;
-    (void)book_.fail({{FailureKind::kAborted, "NCCL did not end a communicator in time"}, {}, {}, {}});
+    (void)book_.fail(
+        {{FailureKind::kAborted, "NCCL did not end a communicator in time"}, OperationKind::kBarrier, {}, {}});
     return;
   }
   is_finishing_ = true;

@@ -2,6 +2,7 @@
 #include "nccl_factory.hpp"
 
 #include <cstring>
+#include <random>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -21,9 +22,13 @@ namespace {
 
 using Ids = NcclCommunicator::Ids;
 
-/// What a rank has to tell the others: the first, the names; the rest, that they are here.
+/// What a rank has to tell the others: the first, the names; the rest, that they are here, each in words of its own, so
+/// that two processes of one rank are noticed.
 Result<std::string> announcement(const nccl::Api& api, Rank rank) {
-  if (rank != 0) return std::string("here");
+  if (rank != 0) {
+    std::random_device random;
+    return fmt::format("here {:08x}{:08x}", random(), random());
+  }
   Ids ids;
   for (nccl::UniqueId& id : ids) {
     if (const nccl::Status status = api.get_unique_id(&id); status != nccl::Status::kSuccess) {

@@ -81,8 +81,10 @@ TEST_F(Gloo, AnInterfaceServesAsWellAsAnAddress) {
   GlooOptions options;
   options.network_interface = "lo";
   auto other = std::async(std::launch::async, [&] { return make(1, 2, options, milliseconds(60'000)); });
-  EXPECT_TRUE(make(0, 2, options, milliseconds(60'000)));
-  EXPECT_TRUE(other.get());
+  const auto made = make(0, 2, options, milliseconds(60'000));
+  const auto made_there = other.get();
+  EXPECT_TRUE(made) << made.failure().message;
+  EXPECT_TRUE(made_there) << made_there.failure().message;
 }
 
 }  // namespace
