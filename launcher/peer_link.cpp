@@ -90,7 +90,7 @@ class PeerLink::Impl {
     changed_.notify_all();
     writer_.join();
     watcher_.join();
-    (void)store_.revoke(lease_);  // else it ends by itself
+    if (!is_gone_) (void)store_.revoke(lease_);  // else it ends by itself
   }
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;
@@ -176,6 +176,7 @@ class PeerLink::Impl {
           tasks_.pop_front();
         }
       }
+      if (is_gone_) continue;  // each call would take its time limit to say so again
       if (task) task();
       renew();
     }

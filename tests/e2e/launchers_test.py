@@ -154,14 +154,15 @@ class SeveralLaunchersTest(LaunchingTest):
         (status, _, err), = self.results(self.start_launcher(1, "true", ranks=3))
         self.assertEqual(status, 2)
         self.assertIn("launcher 0 was told of 2 launchers and 2 ranks, launcher 1 of 2 and 6", err)
-        first.send_signal(signal.SIGTERM)
+        # Launcher 0 would wait a while for the other to take note of the end; asked again, it does not.
+        self.await_that(lambda: first.poll() is not None or first.send_signal(signal.SIGTERM), "the end")
         self.assertEqual(self.results(first)[0][0], 143)
 
     def test_the_join_file_is_for_its_user_alone(self):
         first = self.start_launcher(0, "exec sleep 1000")
         self.await_that(self.join.exists, "the join file")
         self.assertEqual(self.join.stat().st_mode & 0o777, 0o600)
-        first.send_signal(signal.SIGTERM)
+        self.await_that(lambda: first.poll() is not None or first.send_signal(signal.SIGTERM), "the end")
         self.results(first)
         self.assertFalse(self.join.exists())
 
