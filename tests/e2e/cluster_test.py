@@ -32,8 +32,8 @@ threads = 1
 deterministic = true
 
 [cluster]
-heartbeat_ms = 200
-dead_after_ms = 2000
+heartbeat_ms = 500
+dead_after_ms = 5000
 
 [output]
 model = "model"
