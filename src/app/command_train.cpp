@@ -7,6 +7,7 @@
 #include <thread>
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "concerto/base/error.hpp"
 #include "concerto/base/file.hpp"
@@ -257,7 +258,10 @@ void run_train(const TrainArguments& arguments, Console& console) {
   const std::string config_json = config_to_json(config);
   const TrainOptions options = make_options(config);
   check_paths(config, arguments.config);
-  if (job) config.compute.threads = threads_of_rank(*job, config.compute.threads, std::thread::hardware_concurrency());
+  if (job) {
+    config.compute.threads = threads_of_rank(*job, config.compute.threads, std::thread::hardware_concurrency(),
+                                             static_cast<unsigned>(sysconf(_SC_NPROCESSORS_ONLN)));
+  }
   Engine engine(config.compute, console.log);
 
   const Clock::time_point load_begin = Clock::now();

@@ -103,9 +103,9 @@ std::string collective_words(const TableShape& users, const TableShape& items) {
 
 }  // namespace
 
-std::uint32_t threads_of_rank(const JobEnvironment& job, std::uint32_t configured, unsigned processors) {
+std::uint32_t threads_of_rank(const JobEnvironment& job, std::uint32_t configured, unsigned usable, unsigned present) {
   if (configured > 0) return configured;
-  return std::max(1U, processors / std::max(1U, job.local_size));
+  return std::max(1U, std::min(usable, present / std::max(1U, job.local_size)));
 }
 
 TrainResult train_as_rank(const JobEnvironment& job, Store& store, const RankedInputs& inputs, Engine& engine,

@@ -34,8 +34,10 @@ struct RankedInputs {
                                         Engine& engine, const TrainObserver& observer, const std::stop_token& stop,
                                         ReplicationFacts& facts, Log& log);
 
-/// Threads of a rank that shares its machine with others: an equal share of the processors, at least 1, unless the
-/// configuration says a number.
-[[nodiscard]] std::uint32_t threads_of_rank(const JobEnvironment& job, std::uint32_t configured, unsigned processors);
+/// Threads of a rank that shares its machine with others, unless the configuration says a number: the processors that
+/// it may use (its launcher may have bound it to its share), at most an equal share of those that are there, at
+/// least 1.
+[[nodiscard]] std::uint32_t threads_of_rank(const JobEnvironment& job, std::uint32_t configured, unsigned usable,
+                                            unsigned present);
 
 }  // namespace concerto

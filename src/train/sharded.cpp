@@ -134,6 +134,7 @@ class ShardedTrainer::Impl {
   std::span<const RowIndex> item_order_;
   CompressedRows by_user_view_;  ///< whole; entries of own users only are read
   EntryIndex train_entries_ = 0;
+  bool has_values_ = false;
   Half users_;
   Half items_;
   Measured test_;
@@ -173,7 +174,8 @@ ShardedTrainer::Impl::Impl(Backend& backend, const Dataset& data, const HeldOut*
       objective_(options.objective),
       item_order_(data.items().rank_order()),
       by_user_view_(data.by_user()),
-      train_entries_(data.entries()) {
+      train_entries_(data.entries()),
+      has_values_(data.has_values()) {
   check_options(options);
   refuse_what_is_not_sharded(options);
   const WorkModel work = options.solver == SolverKind::kAls ? als_work(options) : subspace_work(options);
@@ -240,7 +242,7 @@ void ShardedTrainer::Impl::take_facts() {
   if (!objective_.is_implicit() && train_entries_ > 0) {
     objective_.mean = tree_sum(sums) / static_cast<double>(train_entries_);
   }
-  if (!options_.clip_to_range || users_.entries.values.empty()) return;
+  if (!options_.clip_to_range || !has_values_) return;
   double low = std::numeric_limits<double>::infinity();
   double high = -low;
   for (Rank r = 0; r < sharding_.ranks; ++r) {

@@ -9,6 +9,7 @@
 #include "concerto/base/error.hpp"
 #include "concerto/comm/stores.hpp"
 
+#include "../src/app/ranked_training.hpp"
 #include "support/inproc_network.hpp"
 
 namespace concerto {
@@ -130,6 +131,15 @@ TEST_F(Meeting, AllRanksSeeWhatDiffers) {
     }
   }
   EXPECT_THAT(errors, ::testing::Each(HasSubstr("solver.kind is als on rank 0 and sgd on rank 1")));
+}
+
+TEST(RankedTraining, ThreadsAreAnEqualShareOrWhatTheLauncherBoundTo) {
+  JobEnvironment job;
+  job.local_size = 4;
+  EXPECT_EQ(threads_of_rank(job, 3, 16, 16), 3U);  // as configured
+  EXPECT_EQ(threads_of_rank(job, 0, 16, 16), 4U);  // not bound: a share
+  EXPECT_EQ(threads_of_rank(job, 0, 4, 16), 4U);   // bound to a share
+  EXPECT_EQ(threads_of_rank(job, 0, 1, 2), 1U);
 }
 
 TEST(Rendezvous, WhatMayDifferIsNotCompared) {
