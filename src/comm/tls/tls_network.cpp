@@ -90,10 +90,20 @@ Failure handshake_failure(SSL* session, const Code& error, const std::string& ad
 
 class TlsChannel;
 
+/// What every socket stands on: it outlives the network while a channel's handle does.
+struct Core {
+  asio::io_context io{1};
+  asio::ssl::context tls{asio::ssl::context::tls};
+};
+
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
-  Connection(asio::io_context& io, asio::ssl::context& tls, const NetworkLimits& limits)
-      : io_(io), stream_(io, tls), timer_(io), limits_(limits), read_buffer_(std::size_t{1} << 16) {}
+  Connection(const std::shared_ptr<Core>& core, const NetworkLimits& limits)
+      : core_(core),
+        stream_(core->io, core->tls),
+        timer_(core->io),
+        limits_(limits),
+        read_buffer_(std::size_t{1} << 16) {}
 
   tcp::socket& socket() { return stream_.next_layer(); }
   [[nodiscard]] const Identity& peer() const noexcept { return peer_; }
@@ -117,7 +127,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void write();
   void goodbye();
 
-  asio::io_context& io_;
+  std::shared_ptr<Core> core_;  // first: the others stand on it
   asio::ssl::stream<tcp::socket> stream_;
   asio::steady_timer timer_;
   NetworkLimits limits_;
@@ -246,7 +256,7 @@ Result<void> Connection::send(const Message& message) {
     counters_.queued_bytes += frame.size();
     queue_.push_back(std::move(frame));
   }
-  asio::post(io_, [self = shared_from_this()] { self->write(); });
+  asio::post(core_->io, [self = shared_from_this()] { self->write(); });
   return {};
 }
 
@@ -290,7 +300,7 @@ void Connection::close() {
     if (is_closing_) return;
     is_closing_ = true;
   }
-  asio::post(io_, [self = shared_from_this()] { self->write(); });
+  asio::post(core_->io, [self = shared_from_this()] { self->write(); });
 }
 
 /// Everything is written: says so to the other side, and ends.
@@ -331,29 +341,34 @@ class TlsNetwork;
 
 /// What a listener and the accepts that are under way share.
 struct Accepting {
-  Accepting(asio::io_context& io, std::function<ChannelEvents(std::shared_ptr<Channel>)> accept)
-      : acceptor(io), on_accept(std::move(accept)) {}
+  Accepting(std::shared_ptr<Core> its_core, std::function<ChannelEvents(std::shared_ptr<Channel>)> accept)
+      : core(std::move(its_core)), acceptor(core->io), on_accept(std::move(accept)) {}
+  /// On the network's thread.
+  void end() {
+    Code ignored;
+    acceptor.close(ignored);
+    on_accept = nullptr;
+    is_over = true;
+  }
+  std::shared_ptr<Core> core;
   tcp::acceptor acceptor;
+  std::atomic<bool> is_over{false};
   std::function<ChannelEvents(std::shared_ptr<Channel>)> on_accept;
   std::string address;
 };
 
 class TlsListener final : public Listener {
  public:
-  TlsListener(asio::io_context& io, std::shared_ptr<Accepting> accepting) : io_(io), accepting_(std::move(accepting)) {}
+  explicit TlsListener(std::shared_ptr<Accepting> accepting) : accepting_(std::move(accepting)) {}
   ~TlsListener() override {
-    asio::post(io_, [accepting = accepting_] {
-      Code ignored;
-      accepting->acceptor.close(ignored);
-      accepting->on_accept = nullptr;
-    });
+    if (accepting_->is_over) return;  // the network has ended
+    asio::post(accepting_->core->io, [accepting = accepting_] { accepting->end(); });
   }
   TlsListener(const TlsListener&) = delete;
   TlsListener& operator=(const TlsListener&) = delete;
   [[nodiscard]] std::string address() const override { return accepting_->address; }
 
  private:
-  asio::io_context& io_;
   std::shared_ptr<Accepting> accepting_;
 };
 
@@ -376,47 +391,52 @@ class TlsNetwork final : public Network {
   std::shared_ptr<Connection> new_connection();
 
   NetworkLimits limits_;
-  asio::io_context io_{1};
-  asio::executor_work_guard<asio::io_context::executor_type> work_ = asio::make_work_guard(io_);
-  asio::ssl::context tls_{asio::ssl::context::tls};
+  std::shared_ptr<Core> core_ = std::make_shared<Core>();
+  asio::executor_work_guard<asio::io_context::executor_type> work_ = asio::make_work_guard(core_->io);
   std::string job_;
-  std::vector<std::weak_ptr<Connection>> connections_;  ///< on the network's thread alone
+  // On the network's thread alone.
+  std::vector<std::weak_ptr<Connection>> connections_;
+  std::vector<std::weak_ptr<Accepting>> accepting_;
   std::thread thread_;
 };
 
 TlsNetwork::TlsNetwork(const Credentials& credentials, const NetworkLimits& limits) : limits_(limits) {
   try {
-    tls_.use_certificate(asio::buffer(credentials.certificate), asio::ssl::context::pem);
-    tls_.use_private_key(asio::buffer(credentials.private_key), asio::ssl::context::pem);
-    tls_.add_certificate_authority(asio::buffer(credentials.authority));
-    tls_.set_verify_mode(asio::ssl::verify_peer | asio::ssl::verify_fail_if_no_peer_cert);
+    core_->tls.use_certificate(asio::buffer(credentials.certificate), asio::ssl::context::pem);
+    core_->tls.use_private_key(asio::buffer(credentials.private_key), asio::ssl::context::pem);
+    core_->tls.add_certificate_authority(asio::buffer(credentials.authority));
+    core_->tls.set_verify_mode(asio::ssl::verify_peer | asio::ssl::verify_fail_if_no_peer_cert);
   } catch (const boost::system::system_error& error) {
     throw Error(ErrorCode::kBadInput, "credentials that OpenSSL refuses", "credentials", error.what());
   }
-  SSL_CTX* context = tls_.native_handle();
+  SSL_CTX* context = core_->tls.native_handle();
   SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION);
   SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
   SSL_CTX_set_num_tickets(context, 0);
   const std::optional<Identity> self = identity_of(SSL_CTX_get0_certificate(context));
   if (!self) throw Error(ErrorCode::kBadInput, "the certificate names no process of a job", "credentials");
   job_ = self->job;
-  thread_ = std::thread([this] { io_.run(); });
+  thread_ = std::thread([this] { core_->io.run(); });
 }
 
+/// What is under way ends by itself once its sockets are closed, and then the thread does: no handler is left that
+/// would keep a connection.
 TlsNetwork::~TlsNetwork() {
-  asio::post(io_, [this] {
+  asio::post(core_->io, [this] {
+    for (const auto& weak : accepting_) {
+      if (const auto accepting = weak.lock()) accepting->end();
+    }
     for (const auto& weak : connections_) {
       if (const auto connection = weak.lock()) connection->end({FailureKind::kAborted, "the network has ended"});
     }
     work_.reset();
-    asio::post(io_, [this] { io_.stop(); });
   });
   thread_.join();
 }
 
 std::shared_ptr<Connection> TlsNetwork::new_connection() {
   std::erase_if(connections_, [](const auto& weak) { return weak.expired(); });
-  auto connection = std::make_shared<Connection>(io_, tls_, limits_);
+  auto connection = std::make_shared<Connection>(core_, limits_);
   connections_.push_back(connection);
   return connection;
 }
@@ -424,9 +444,9 @@ std::shared_ptr<Connection> TlsNetwork::new_connection() {
 std::unique_ptr<Listener> TlsNetwork::listen(const std::string& address,
                                              std::function<ChannelEvents(std::shared_ptr<Channel>)> on_accept) {
   const HostPort place = parse_address(address);
-  auto accepting = std::make_shared<Accepting>(io_, std::move(on_accept));
+  auto accepting = std::make_shared<Accepting>(core_, std::move(on_accept));
   try {
-    tcp::resolver resolver(io_);
+    tcp::resolver resolver(core_->io);
     const tcp::endpoint endpoint = resolver.resolve(place.host, place.port, tcp::resolver::passive)->endpoint();
     accepting->acceptor.open(endpoint.protocol());
     accepting->acceptor.set_option(tcp::acceptor::reuse_address(true));
@@ -436,8 +456,12 @@ std::unique_ptr<Listener> TlsNetwork::listen(const std::string& address,
   } catch (const boost::system::system_error& error) {
     throw Error(ErrorCode::kIo, fmt::format("cannot be listened at: {}", error.code().message()), address);
   }
-  asio::post(io_, [this, accepting] { accept_next(accepting); });
-  return std::make_unique<TlsListener>(io_, accepting);
+  asio::post(core_->io, [this, accepting] {
+    std::erase_if(accepting_, [](const auto& weak) { return weak.expired(); });
+    accepting_.push_back(accepting);
+    accept_next(accepting);
+  });
+  return std::make_unique<TlsListener>(accepting);
 }
 
 void TlsNetwork::accept_next(const std::shared_ptr<Accepting>& accepting) {
@@ -481,8 +505,8 @@ Result<std::shared_ptr<Channel>> TlsNetwork::connect(const std::string& address,
     return peer.job == expected.job && peer.role == expected.role && peer.index == expected.index &&
            (expected.incarnation == 0 || peer.incarnation == expected.incarnation);
   };
-  asio::post(io_, [this, attempt, place, address, expected, is_it, events = std::move(events), deadline] {
-    attempt->resolver.emplace(io_);
+  asio::post(core_->io, [this, attempt, place, address, expected, is_it, events = std::move(events), deadline] {
+    attempt->resolver.emplace(core_->io);
     attempt->resolver->async_resolve(place.host, place.port, [=, this](const Code& error, const auto& endpoints) {
       if (error) {
         attempt->settle(Failure{FailureKind::kUnreachable, fmt::format("{}: {}", address, error.message())});
@@ -524,7 +548,7 @@ Result<std::shared_ptr<Channel>> TlsNetwork::connect(const std::string& address,
     });
   });
   if (future.wait_until(deadline) == std::future_status::timeout && !attempt->is_over.exchange(true)) {
-    asio::post(io_, [attempt] {
+    asio::post(core_->io, [attempt] {
       if (attempt->resolver) attempt->resolver->cancel();
       if (attempt->connection) attempt->connection->end({FailureKind::kAborted, "the time is over"});
     });
