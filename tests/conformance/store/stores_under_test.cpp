@@ -1,6 +1,6 @@
 // The embedded store on a network of this process, and real etcds: a plain one, and one with TLS, client certificates
 // and tokens that live two seconds.
-#include "conformance/stores_under_test.hpp"
+#include "stores_under_test.hpp"
 
 #include <fmt/format.h>
 

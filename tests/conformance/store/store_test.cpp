@@ -7,7 +7,7 @@
 
 #include <gtest/gtest.h>
 
-#include "conformance/stores_under_test.hpp"
+#include "stores_under_test.hpp"
 
 namespace concerto::test {
 namespace {
