@@ -212,7 +212,10 @@ void Lane::give_up_links() {
 }
 
 bool Lane::execute(const Work& work) {
-  return Execution(*this, work).run();
+  Execution execution(*this, work);
+  if (execution.run()) return true;
+  give_up_links();  // before the execution ends: headers that are still awaited have their places in it
+  return false;
 }
 
 void Lane::run() {
