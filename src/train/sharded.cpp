@@ -182,11 +182,7 @@ ShardedTrainer::Impl::Impl(Backend& backend, const Dataset& data, const HeldOut*
   plan_ = plan_shards(data.by_user(), data.by_item(), work, sharding.ranks, sharding.rounds);
   users_.shards = &plan_.users;
   items_.shards = &plan_.items;
-  if (options.stop_metric) {
-    stop_metrics_ = {*options.stop_metric};
-  } else if (!options.metrics.empty()) {
-    stop_metrics_ = {options.metrics.front()};
-  }
+  stop_metrics_ = stop_metrics(options);
   if (test != nullptr) require_measurable(*test, options.metrics, "data.test");
   if (validation != nullptr) {
     require_measurable(*validation, options.metrics, "data.validation");

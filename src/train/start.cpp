@@ -40,6 +40,12 @@ void check_options(const TrainOptions& options) {
   }
 }
 
+std::vector<Metric> stop_metrics(const TrainOptions& options) {
+  if (options.stop_metric) return {*options.stop_metric};
+  if (options.metrics.empty()) return {};
+  return {options.metrics.front()};
+}
+
 double value_sum(const CompressedRows& ratings, RowIndex chunk) {
   const RowRange rows = chunk_range(ratings.rows, chunk);
   double sum = 0.0;

@@ -1,6 +1,8 @@
 // What training begins with and what ends it early, shared by the trainer of one process and that of many.
 #pragma once
 
+#include <vector>
+
 #include "concerto/base/error.hpp"
 #include "concerto/data/ratings.hpp"
 #include "concerto/model/factors.hpp"
@@ -10,6 +12,9 @@ namespace concerto {
 
 /// Error{kBadInput} or {kUnsupported} for options that contradict each other, naming the key.
 void check_options(const TrainOptions& options);
+
+/// The metric that early stopping watches, alone; none where there is none to watch.
+[[nodiscard]] std::vector<Metric> stop_metrics(const TrainOptions& options);
 
 /// The sum of the values of a chunk of rows, in the order of entries; and their mean over all, from the chunks' sums.
 [[nodiscard]] double value_sum(const CompressedRows& ratings, RowIndex chunk);

@@ -3,7 +3,6 @@
 #include "concerto/train/trainer.hpp"
 
 #include <algorithm>
-#include <bit>
 #include <chrono>
 #include <cmath>
 #include <limits>
@@ -11,7 +10,6 @@
 #include <fmt/format.h>
 
 #include "concerto/base/error.hpp"
-#include "concerto/base/tree_sum.hpp"
 #include "concerto/data/partition.hpp"
 
 #include "epochs.hpp"
@@ -84,11 +82,7 @@ Run::Run(Backend& backend, const Dataset& data, const HeldOut* test, const HeldO
     low_ = *low;
     high_ = *high;
   }
-  if (options.stop_metric) {
-    stop_metrics_ = {*options.stop_metric};
-  } else if (!options.metrics.empty()) {
-    stop_metrics_ = {options.metrics.front()};
-  }
+  stop_metrics_ = stop_metrics(options);
   if (test != nullptr) require_measurable(*test, options.metrics, "data.test");
   if (validation != nullptr) {
     require_measurable(*validation, options.metrics, "data.validation");
