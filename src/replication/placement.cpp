@@ -2,7 +2,7 @@
 #include "concerto/replication/placement.hpp"
 
 #include <algorithm>
-#include <numeric>
+#include <functional>
 
 #include "concerto/base/check.hpp"
 #include "concerto/base/rng.hpp"
@@ -93,13 +93,15 @@ std::vector<Rank> place_blocks(std::span<const PlacedBlock> blocks, std::span<co
     owners[b] = *owner;
   }
 
-  const Loads loads = loads_of(blocks, sorted.size());
-  const double room = loads.mean + loads.largest;
+  // The heaviest first, so that small ones fill what is left; a block goes where it does not lift a load above the
+  // mean, and one that would do so everywhere to whoever has least.
+  std::ranges::stable_sort(order, std::greater{}, [&](const auto& entry) { return blocks[entry.second].weight; });
+  const double room = loads_of(blocks, sorted.size()).mean;
   for (const auto& [point, b] : order) {
     if (owners[b] != kNoRank) continue;
     const auto begin = std::ranges::lower_bound(ring, RingPoint{point, 0});
-    auto chosen = static_cast<std::size_t>(std::ranges::min_element(load) - load.begin());  // rounding leaves no room
-    for (std::size_t i = 0; i < ring.size(); ++i) {
+    auto chosen = static_cast<std::size_t>(std::ranges::min_element(load) - load.begin());
+    for (std::size_t i = 0; i < ring.size() && load[chosen] + blocks[b].weight <= room; ++i) {
       const std::size_t at = (static_cast<std::size_t>(begin - ring.begin()) + i) % ring.size();
       if (load[ring[at].member] + blocks[b].weight <= room) {
         chosen = ring[at].member;

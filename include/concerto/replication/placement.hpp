@@ -1,10 +1,11 @@
 // Which rank owns which block: consistent hashing with bounded load. A pure function of blocks, weights, members and
 // the placement before, so that every rank computes the same one and a change of members moves only what it must.
 //
-// Blocks are hashed to points of a ring, members to many points each; a block goes to the first member at or after its
-// point that has room. A new block finds room up to mean + largest weight, which always suffices; a block that has an
-// owner stays with it up to the allowed capacity, max(1.10 x mean, mean + largest weight), so that loads are even and
-// little moves. Source: Mirrokni, Thorup and Zadimoghaddam 2018, "Consistent Hashing with Bounded Loads".
+// Blocks are hashed to points of a ring, members to many points each. A block that has an owner stays with it up to the
+// allowed capacity, max(1.10 x mean, mean + largest weight), so that little moves. The others, the heaviest first, go
+// to the first member at or after their point whose load stays within the mean, or where there is none to the one with
+// the least load: loads end a small block's weight above the mean, since ranks wait for the one that has most. Source:
+// Mirrokni, Thorup and Zadimoghaddam 2018, "Consistent Hashing with Bounded Loads".
 #pragma once
 
 #include <cstdint>
