@@ -45,11 +45,16 @@ RankBoard::RankBoard(Store& store, Rank rank, Rank ranks, std::chrono::milliseco
 }
 
 RankBoard::~RankBoard() {
+  end_threads();
+  (void)store_.revoke(lease_);
+}
+
+void RankBoard::end_threads() {
   publisher_.request_stop();
   watcher_.request_stop();
+  watch_->interrupt();
   if (publisher_.joinable()) publisher_.join();
   if (watcher_.joinable()) watcher_.join();
-  (void)store_.revoke(lease_);
 }
 
 std::string RankBoard::key(const char* name) const {
@@ -68,10 +73,7 @@ void RankBoard::publish_failure(Rank blamed, const std::string& message) {
 }
 
 void RankBoard::finish() {
-  watcher_.request_stop();
-  publisher_.request_stop();
-  publisher_.join();
-  watcher_.join();
+  end_threads();
   (void)store_.put(key("heartbeat"), kFinished);  // without the lease: it may end now
 }
 
@@ -100,7 +102,7 @@ void RankBoard::publish_loop(const std::stop_token& stop) {
 
 void RankBoard::watch_loop(const std::stop_token& stop) {
   while (!stop.stop_requested()) {
-    auto batch = watch_->next(std::chrono::milliseconds(250));
+    auto batch = watch_->next(std::chrono::minutes(1));
     if (stop.stop_requested()) return;
     if (!batch) {
       events_.store_lost(batch.failure().message);

@@ -44,6 +44,7 @@ class RankBoard {
  private:
   void publish_loop(const std::stop_token& stop);
   void watch_loop(const std::stop_token& stop);
+  void end_threads();
   void take(const StoreEvent& event);
   [[nodiscard]] std::string key(const char* name) const;
 

@@ -108,6 +108,7 @@ class FolderStore final : public Store {
       for (StoreEntry& entry : listing.entries) batch.events.push_back({false, std::move(entry)});
       return batch;
     }
+    void interrupt() noexcept override {}  // nobody waits here for long
 
    private:
     FolderStore& store_;

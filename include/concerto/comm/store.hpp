@@ -70,6 +70,8 @@ class StoreWatch {
   /// events. kRefused, or kLost when the store is gone for good: it has lost its contents, or the client is closed.
   /// From one thread at a time.
   [[nodiscard]] virtual Result<Batch> next(std::chrono::milliseconds limit) = 0;
+  /// The next() that waits, or else the one to come, returns soon and without events. From any thread.
+  virtual void interrupt() noexcept = 0;
 };
 
 /// A held lock. `fencing` is the create revision of its key: a later holder's is higher, so that whoever is shown a

@@ -22,7 +22,7 @@ Clock::time_point after(std::chrono::milliseconds limit) {
 class EmbeddedWatch final : public StoreWatch {
  public:
   EmbeddedWatch(std::shared_ptr<StoreClient> client, std::string_view prefix, Revision from)
-      : client_(std::move(client)), cursor_{std::string(prefix), from, 0} {}
+      : client_(std::move(client)), cursor_{std::string(prefix), from, 0, false} {}
   ~EmbeddedWatch() override { client_->cancel(cursor_); }
   EmbeddedWatch(const EmbeddedWatch&) = delete;
   EmbeddedWatch& operator=(const EmbeddedWatch&) = delete;
@@ -35,6 +35,7 @@ class EmbeddedWatch final : public StoreWatch {
     if (!changed.value()) return Batch{};
     return Batch{changed.value()->is_reset, std::move(changed.value()->events)};
   }
+  void interrupt() noexcept override { client_->interrupt(cursor_); }
 
  private:
   std::shared_ptr<StoreClient> client_;

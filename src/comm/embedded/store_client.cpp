@@ -131,7 +131,8 @@ bool StoreClient::send(Lock& lock, std::shared_ptr<Channel> channel, Generation 
   return sent.ok();
 }
 
-StoreClient::Waited StoreClient::wait_for(Lock& lock, std::uint64_t id, Clock::time_point deadline) {
+StoreClient::Waited StoreClient::wait_for(Lock& lock, std::uint64_t id, Clock::time_point deadline,
+                                          const bool* is_interrupted) {
   const auto began = Clock::now();
   while (true) {
     const auto found = pending_.find(id);
@@ -139,7 +140,7 @@ StoreClient::Waited StoreClient::wait_for(Lock& lock, std::uint64_t id, Clock::t
     if (found->second.body) return Waited::kAnswered;
     if (found->second.is_lost || gone_) return Waited::kLost;
     const auto now = Clock::now();
-    if (now >= deadline) return Waited::kTimeout;
+    if (now >= deadline || (is_interrupted != nullptr && *is_interrupted)) return Waited::kTimeout;
     changed_.wait_until(lock, std::min(deadline, now + limits_.idle / 4));
     check_connection(lock, began);
   }
@@ -208,6 +209,7 @@ Result<std::optional<Changed>> StoreClient::poll(Cursor& cursor, Clock::time_poi
   Lock lock(mutex_);
   while (true) {
     if (gone_) return *gone_;
+    if (std::exchange(cursor.is_interrupted, false)) return std::optional<Changed>{};
     if (cursor.request == 0) {
       const Result<Generation> generation = connected(lock, deadline);
       if (!generation) {
@@ -224,8 +226,11 @@ Result<std::optional<Changed>> StoreClient::poll(Cursor& cursor, Clock::time_poi
         continue;
       }
     }
-    const Waited waited = wait_for(lock, cursor.request, deadline);
-    if (waited == Waited::kTimeout) return std::optional<Changed>{};  // asked for still
+    const Waited waited = wait_for(lock, cursor.request, deadline, &cursor.is_interrupted);
+    if (waited == Waited::kTimeout) {
+      cursor.is_interrupted = false;
+      return std::optional<Changed>{};  // asked for still
+    }
     const std::uint64_t id = std::exchange(cursor.request, 0);
     if (waited == Waited::kLost) {
       pending_.erase(id);
@@ -238,6 +243,12 @@ Result<std::optional<Changed>> StoreClient::poll(Cursor& cursor, Clock::time_poi
     cursor.after = changed->through;
     if (changed->is_reset || !changed->events.empty()) return std::optional<Changed>(std::move(*changed));
   }
+}
+
+void StoreClient::interrupt(Cursor& cursor) noexcept {
+  const Lock lock(mutex_);
+  cursor.is_interrupted = true;
+  changed_.notify_all();
 }
 
 void StoreClient::cancel(const Cursor& cursor) noexcept {

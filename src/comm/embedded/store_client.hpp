@@ -41,9 +41,11 @@ class StoreClient : public std::enable_shared_from_this<StoreClient> {
     std::string prefix;
     Revision after = 0;
     std::uint64_t request = 0;  ///< 0: none
+    bool is_interrupted = false;
   };
-  /// Nothing: the time passed.
+  /// Nothing: the time passed, or it was interrupted.
   [[nodiscard]] Result<std::optional<Changed>> poll(Cursor& cursor, Clock::time_point deadline);
+  void interrupt(Cursor& cursor) noexcept;
   void cancel(const Cursor& cursor) noexcept;
 
   /// Sends the Unlock now, if there is a connection, and on each new one until it is answered. Never blocks.
@@ -75,7 +77,9 @@ class StoreClient : public std::enable_shared_from_this<StoreClient> {
   /// Registers and sends; false: it was not sent, and is not registered.
   [[nodiscard]] bool send(Lock& lock, std::shared_ptr<Channel> channel, Generation generation, std::uint64_t id,
                           const RequestBody& body);
-  [[nodiscard]] Waited wait_for(Lock& lock, std::uint64_t id, Clock::time_point deadline);
+  /// Interrupted by `*is_interrupted`, where given, it is over in time.
+  [[nodiscard]] Waited wait_for(Lock& lock, std::uint64_t id, Clock::time_point deadline,
+                                const bool* is_interrupted = nullptr);
   void check_connection(Lock& lock, Clock::time_point began);
   [[nodiscard]] AnswerBody take(std::uint64_t id);
   void drop(Lock& lock, Generation generation);

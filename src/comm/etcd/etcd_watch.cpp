@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::chrono::milliseconds kShortestPause{30};
 constexpr std::chrono::milliseconds kLongestPause{500};
-/// How soon a watch that waits learns that its client is closed.
+/// How soon a watch that waits learns that its client is closed, or that it is interrupted.
 constexpr std::chrono::milliseconds kSlice{100};
 /// Of one answer of a listing.
 constexpr std::int64_t kPage = 256;
@@ -65,6 +65,7 @@ Result<StoreWatch::Batch> EtcdWatch::next(std::chrono::milliseconds limit) {
     if (cluster_->is_closed())
       return Failure{FailureKind::kAborted,
                      fmt::format("watch of '{}': the client is closed", prefix_.substr(hidden_))};
+    if (is_interrupted_.exchange(false)) return batch;
     Result<void> done;
     if (must_reset_) {
       done = reset(batch, deadline);

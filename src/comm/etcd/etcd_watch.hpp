@@ -1,6 +1,7 @@
 // A watch of etcd's, opened anew wherever it was lost. It has no thread: next() reads the stream.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 
@@ -18,6 +19,7 @@ class EtcdWatch final : public StoreWatch {
   /// Keys are told without their first `hidden` bytes, which `prefix` begins with.
   EtcdWatch(std::shared_ptr<Cluster> cluster, std::string prefix, std::size_t hidden, Revision after);
   [[nodiscard]] Result<Batch> next(std::chrono::milliseconds limit) override;
+  void interrupt() noexcept override { is_interrupted_ = true; }
 
  private:
   /// Reads a line into the batch. A failure ends the watch.
@@ -32,6 +34,7 @@ class EtcdWatch final : public StoreWatch {
   std::string prefix_;
   std::size_t hidden_;
   Revision after_;
+  std::atomic<bool> is_interrupted_{false};
   bool must_reset_ = false;
   std::size_t refusals_ = 0;  ///< as Cluster::is_refused() counts them
   bool was_refused_ = false;  ///< for its token, and nothing has been told since

@@ -391,6 +391,19 @@ TEST_P(StoreTest, CompactionUnderAWatchLosesNothing) {
   EXPECT_EQ(seen, (std::map<std::string, std::string>{{"w/0", "1"}, {"w/1", "1"}, {"w/2", "1"}}));
 }
 
+TEST_P(StoreTest, AnInterruptedWatchReturnsAndLosesNothing) {
+  const auto store = site_->client();
+  const auto watching = must(store->watch("w/", must(store->list("w/")).revision));
+  // Before it waits, and while it may be waiting.
+  watching->interrupt();
+  EXPECT_TRUE(must(watching->next(kPatience)).events.empty());
+  auto waiting = std::async(std::launch::async, [&] { return must(watching->next(kPatience)); });
+  watching->interrupt();
+  EXPECT_TRUE(waiting.get().events.empty());
+  must(store->put("w/0", "after"));
+  EXPECT_EQ(collect(*watching, 1).size(), 1U);
+}
+
 TEST_P(StoreTest, AWatchEndsWithItsClient) {
   auto store = site_->client();
   const auto watching = must(store->watch("w/", 0));
