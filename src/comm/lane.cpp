@@ -31,8 +31,10 @@ class Execution {
 
   /// False: the communicator has failed, by this or otherwise.
   [[nodiscard]] bool run() {
-    if (!work_.own.empty()) std::memmove(work_.own_to, work_.own.data(), work_.own.size());
-    return open_links() && offer_sends(0) && receive_all() && check_all_headers() && finish_sends();
+    perform(work_.before);
+    if (!open_links() || !offer_sends(0) || !receive_all() || !check_all_headers() || !finish_sends()) return false;
+    perform(work_.after);
+    return true;
   }
 
  private:
@@ -41,6 +43,10 @@ class Execution {
     HeaderBytes received{};
     bool has_agreed = false;
   };
+
+  static void perform(const std::vector<Copy>& copies) {
+    for (const Copy& copy : copies) std::memmove(copy.to, copy.from, copy.bytes);
+  }
 
   [[nodiscard]] bool open_links() {
     mine_ = encode(work_.header);

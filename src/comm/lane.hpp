@@ -14,6 +14,7 @@
 #include <mutex>
 #include <span>
 #include <thread>
+#include <vector>
 
 #include "concerto/base/ids.hpp"
 
@@ -24,6 +25,13 @@
 
 namespace concerto {
 
+/// Bytes that move within this rank. They may overlap.
+struct Copy {
+  const std::byte* from = nullptr;
+  std::byte* to = nullptr;
+  std::size_t bytes = 0;
+};
+
 /// An operation as a lane executes it.
 struct Work {
   Record record;
@@ -31,9 +39,9 @@ struct Work {
   Schedule schedule;
   const std::byte* give = nullptr;  ///< what the schedule's sends are within
   std::byte* fill = nullptr;        ///< what its receives are within
-  /// A part that stays on this rank: copied from `own` to `own_to`.
-  std::span<const std::byte> own;
-  std::byte* own_to = nullptr;
+  std::vector<std::byte> staging;   ///< what `give` and `fill` are within, where not the caller's buffers
+  std::vector<Copy> before;         ///< done before the first message
+  std::vector<Copy> after;          ///< done after the last
 };
 
 /// Which streams a lane's messages take.

@@ -2,6 +2,7 @@
 #include "schedule.hpp"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 namespace concerto {
@@ -63,6 +64,23 @@ std::vector<std::vector<Piece>> all_gather_shares(Rank size, std::span<const Gat
     cut(run, segment, shares[owner]);
   }
   return shares;
+}
+
+Packing pack_small_blocks(Rank size, std::span<const GatherBlock> blocks, std::size_t below) {
+  const auto shares = all_gather_shares(size, blocks, std::numeric_limits<std::size_t>::max());
+  Packing packing;
+  bool is_scattered = false;
+  for (Rank owner = 0; owner < size; ++owner) {
+    const std::size_t begin = packing.bytes;
+    for (const Piece& run : shares[owner]) {
+      packing.moves.push_back({owner, run.offset, packing.bytes, run.bytes});
+      packing.bytes += run.bytes;
+    }
+    if (packing.bytes > begin) packing.blocks.push_back({owner, begin, packing.bytes - begin});
+    is_scattered = is_scattered || shares[owner].size() > 1;
+  }
+  if (!is_scattered || packing.bytes >= below * packing.moves.size()) return {{blocks.begin(), blocks.end()}, {}, 0};
+  return packing;
 }
 
 Schedule all_gather_schedule(Rank self, Rank size, std::span<const GatherBlock> blocks, std::size_t segment) {

@@ -20,6 +20,9 @@ namespace concerto {
 /// Large blocks are cut into segments of this many bytes: what is passed on while the rest is still coming, and the
 /// grain of progress counters.
 inline constexpr std::size_t kSegmentBytes = std::size_t{1} << 20;
+/// An all-gather whose runs of bytes are smaller than this on average goes through a buffer in which they lie side by
+/// side: a message costs some 25 us on a host, as copying this many bytes twice does.
+inline constexpr std::size_t kPackBelow = std::size_t{64} << 10;
 /// Broadcasts up to this size go by a tree.
 inline constexpr std::size_t kTreeBytes = std::size_t{64} << 10;
 
@@ -53,6 +56,21 @@ struct Piece {
 /// together, empty ones not at all.
 [[nodiscard]] std::vector<std::vector<Piece>> all_gather_shares(Rank size, std::span<const GatherBlock> blocks,
                                                                 std::size_t segment);
+
+/// How the blocks of an all-gather travel.
+struct Packing {
+  /// A run of bytes of the caller's buffer and its place in the packed one.
+  struct Move {
+    Rank owner = 0;
+    std::size_t offset = 0;
+    std::size_t packed = 0;
+    std::size_t bytes = 0;
+  };
+  std::vector<GatherBlock> blocks;  ///< in the packed buffer, or the caller's where nothing is packed
+  std::vector<Move> moves;          ///< none: nothing is packed
+  std::size_t bytes = 0;            ///< of the packed buffer
+};
+[[nodiscard]] Packing pack_small_blocks(Rank size, std::span<const GatherBlock> blocks, std::size_t below = kPackBelow);
 
 [[nodiscard]] Schedule all_gather_schedule(Rank self, Rank size, std::span<const GatherBlock> blocks,
                                            std::size_t segment = kSegmentBytes);

@@ -100,8 +100,22 @@ OperationHandle ScheduledCommunicator::all_gather(const OperationTag& tag, std::
   check_blocks(buffer.size(), blocks, size_);
   Work work;
   work.header = header(OperationKind::kAllGather, tag, 0, buffer.size(), layout_digest(buffer.size(), blocks));
-  work.schedule = all_gather_schedule(rank_, size_, blocks);
+  const Packing packing = pack_small_blocks(size_, blocks);
+  work.schedule = all_gather_schedule(rank_, size_, packing.blocks);
   work.give = work.fill = buffer.data();
+  if (!packing.moves.empty()) {
+    work.staging.resize(packing.bytes);
+    work.give = work.fill = work.staging.data();
+  }
+  for (const Packing::Move& move : packing.moves) {
+    std::byte* const outside = buffer.data() + move.offset;
+    std::byte* const inside = work.staging.data() + move.packed;
+    if (move.owner == rank_) {
+      work.before.push_back({outside, inside, move.bytes});
+    } else {
+      work.after.push_back({inside, outside, move.bytes});
+    }
+  }
   return start({}, OperationKind::kAllGather, tag, std::move(work));
 }
 
@@ -114,8 +128,8 @@ OperationHandle ScheduledCommunicator::gather(const OperationTag& tag, Rank root
   work.give = mine.data();
   if (rank_ == root) {
     work.fill = received.data();
-    work.own = mine;
-    work.own_to = received.data() + std::accumulate(sizes.begin(), sizes.begin() + root, std::size_t{0});
+    const std::size_t offset = std::accumulate(sizes.begin(), sizes.begin() + root, std::size_t{0});
+    if (!mine.empty()) work.before.push_back({mine.data(), received.data() + offset, mine.size()});
   }
   return start({}, OperationKind::kGather, tag, std::move(work));
 }

@@ -3,6 +3,7 @@
 #include "schedule.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -205,6 +206,32 @@ TEST(Schedule, TransfersAreCutIntoSegments) {
 TEST(Schedule, BlocksOfOneOwnerSideBySideTravelTogether) {
   const std::vector<GatherBlock> blocks{{0, 4, 4}, {1, 8, 4}, {0, 0, 4}};
   EXPECT_EQ(all_gather_schedule(0, 2, blocks, 100).sends, (std::vector<Transfer>{{1, 0, 8, 0}}));
+}
+
+TEST(Schedule, ManySmallRunsArePackedOwnerByOwnerAndLargeOnesTravelAsTheyAre) {
+  const std::vector<GatherBlock> small{{1, 10, 4}, {0, 0, 4}, {1, 6, 3}, {0, 20, 5}, {1, 30, 0}};
+  const Packing packing = pack_small_blocks(3, small, 64);
+  EXPECT_EQ(packing.bytes, 16U);
+  ASSERT_EQ(packing.blocks.size(), 2U);
+  std::size_t end = 0;
+  for (const GatherBlock& block : packing.blocks) {
+    EXPECT_EQ(block.offset, end);
+    end += block.bytes;
+  }
+  EXPECT_EQ(end, packing.bytes);
+  ASSERT_EQ(packing.moves.size(), 4U);
+  const std::vector<std::array<std::size_t, 4>> expected{{0, 0, 0, 4}, {0, 20, 4, 5}, {1, 6, 9, 3}, {1, 10, 12, 4}};
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    const Packing::Move& move = packing.moves[i];
+    EXPECT_EQ((std::array<std::size_t, 4>{move.owner, move.offset, move.packed, move.bytes}), expected[i]);
+  }
+
+  const std::vector<GatherBlock> large{{0, 0, 100}, {1, 100, 90}, {0, 190, 100}};
+  EXPECT_TRUE(pack_small_blocks(2, large, 64).moves.empty());
+  EXPECT_EQ(pack_small_blocks(2, large, 64).blocks.size(), large.size());
+  const std::vector<GatherBlock> one_run_each{{0, 0, 8}, {1, 8, 8}};
+  EXPECT_TRUE(pack_small_blocks(2, one_run_each, 64).moves.empty());
+  EXPECT_TRUE(pack_small_blocks(2, {}, 64).blocks.empty());
 }
 
 }  // namespace
