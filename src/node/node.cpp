@@ -1,12 +1,18 @@
 // The strong schedule of a rank, and how it finds whom to blame.
 #include "concerto/node/node.hpp"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "concerto/base/check.hpp"
 
 namespace concerto {
 namespace {
+
+/// Steps that have been begun and are not finished: one runs, and the next waits beside it, so that the compute lane
+/// need not wait for the node.
+constexpr std::uint32_t kStepsAhead = 2;
 
 std::string_view name_of(Side side) {
   return side == Side::kItems ? "items" : "users";
@@ -52,11 +58,13 @@ void Node::begin_half_sweep(Side side) {
 void Node::half_sweep_begun() {
   if (phase_ != Phase::kBeginning) return;  // overtaken by a failure
   phase_ = Phase::kSweeping;
-  run_next_step();
+  run_next_steps();
 }
 
-void Node::run_next_step() {
-  if (started_ < options_.rounds) effects_.push_back(RunStep{{epoch_, side_, started_++}});
+void Node::run_next_steps() {
+  while (started_ < std::min(options_.rounds, solved_ + kStepsAhead)) {
+    effects_.push_back(RunStep{{epoch_, side_, started_++}});
+  }
 }
 
 void Node::step_finished(const StepId& step) {
@@ -68,7 +76,7 @@ void Node::step_finished(const StepId& step) {
   } else {
     ++installed_;
   }
-  run_next_step();
+  run_next_steps();
   end_half_sweep_if_complete();
 }
 

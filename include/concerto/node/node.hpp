@@ -160,7 +160,7 @@ class Node {
     kOver
   };
   void begin_half_sweep(Side side);
-  void run_next_step();
+  void run_next_steps();
   void end_half_sweep_if_complete();
   void end_epoch();
   void fail(Failure failure, Rank blamed);
