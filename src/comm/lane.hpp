@@ -1,8 +1,8 @@
 // A lane: operations of one rank that go one after another, executed by a thread of its own.
 //
-// A communicator has one lane for operations among all ranks and two for each peer that it sends to or receives from,
-// so that sends and receives may cross each other and everything else. A thread a lane, because what carries the bytes
-// can only be waited for one message at a time.
+// A communicator has some lanes for operations among all ranks, which take them in turn, and two for each peer that it
+// sends to or receives from, so that sends and receives may cross each other and everything else. A thread a lane,
+// because what carries the bytes can only be waited for one message at a time.
 #pragma once
 
 #include <condition_variable>
@@ -46,9 +46,9 @@ struct Work {
 
 /// Which streams a lane's messages take.
 struct LaneStreams {
-  Stream header_out = Stream::kGroupHeader;
-  Stream header_in = Stream::kGroupHeader;
-  Stream data = Stream::kGroupData;
+  Stream header_out = group_header(0);
+  Stream header_in = group_header(0);
+  Stream data = group_data(0);
 };
 
 class Lane {

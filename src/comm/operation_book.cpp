@@ -29,26 +29,45 @@ Record OperationBook::open(OperationKind kind, const OperationTag& tag) {
   return record;
 }
 
-void OperationBook::end(const Record& record, OperationState state) {
+void OperationBook::end_executed() {
+  bool is_blocked = false;  // by an operation among all ranks that has not been executed
+  std::erase_if(pending_, [&](const Record& record) {
+    const bool ends = record->is_executed_ && !(record->is_ordered() && is_blocked);
+    is_blocked = is_blocked || (record->is_ordered() && !record->is_executed_);
+    if (ends)
+      record->state_.store(has_lost_order_ && record->is_ordered() ? OperationState::kFailed : OperationState::kDone,
+                           std::memory_order_release);
+    return ends;
+  });
+}
+
+void OperationBook::complete(const Record& record) {
   std::function<void()> notify;
   {
     const std::lock_guard lock(mutex_);
-    CONCERTO_CHECK(record->state() == OperationState::kPending, "an operation ends twice");
-    record->state_.store(state, std::memory_order_release);
-    std::erase(pending_, record);
+    CONCERTO_CHECK(record->state() == OperationState::kPending && !record->is_executed_, "an operation ends twice");
+    record->is_executed_ = true;
+    end_executed();
     notify = notify_;
     changed_.notify_all();
   }
   if (notify) notify();
 }
 
-void OperationBook::complete(const Record& record) {
-  end(record, OperationState::kDone);
-}
-
 void OperationBook::drop(const Record& record) {
   CONCERTO_CHECK(failed(), "an operation is dropped and nothing has failed");
-  end(record, OperationState::kFailed);
+  std::function<void()> notify;
+  {
+    const std::lock_guard lock(mutex_);
+    CONCERTO_CHECK(record->state() == OperationState::kPending, "an operation ends twice");
+    record->state_.store(OperationState::kFailed, std::memory_order_release);
+    std::erase(pending_, record);
+    has_lost_order_ = has_lost_order_ || record->is_ordered();
+    end_executed();
+    notify = notify_;
+    changed_.notify_all();
+  }
+  if (notify) notify();
 }
 
 bool OperationBook::fail_locked(CommFailure failure) {

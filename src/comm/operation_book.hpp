@@ -34,6 +34,10 @@ class OperationRecord final : public Operation {
   [[nodiscard]] std::uint64_t bytes_moved() const noexcept override { return moved_.load(std::memory_order_relaxed); }
 
   [[nodiscard]] OperationKind kind() const noexcept { return kind_; }
+  /// Operations among all ranks end in the order in which they were opened.
+  [[nodiscard]] bool is_ordered() const noexcept {
+    return kind_ != OperationKind::kSend && kind_ != OperationKind::kReceive;
+  }
   [[nodiscard]] const OperationTag& tag() const noexcept { return tag_; }
   [[nodiscard]] Clock::time_point deadline() const noexcept { return deadline_; }
   void add_moved(std::uint64_t bytes) noexcept { moved_.fetch_add(bytes, std::memory_order_relaxed); }
@@ -49,6 +53,7 @@ class OperationRecord final : public Operation {
   std::atomic<OperationState> state_{OperationState::kPending};
   std::atomic<std::uint64_t> moved_{0};
   std::atomic<Rank> awaited_{kNoRank};
+  bool is_executed_ = false;  ///< and waits for those before it; guarded by the book
 };
 using Record = std::shared_ptr<OperationRecord>;
 
@@ -59,6 +64,7 @@ class OperationBook {
 
   /// A new operation: pending, or failed where the communicator has failed.
   [[nodiscard]] Record open(OperationKind kind, const OperationTag& tag);
+  /// Its execution has ended well. One among all ranks is done once those before it are, and fails if one of them does.
   void complete(const Record& record);
   /// Its execution has ended because the communicator has failed.
   void drop(const Record& record);
@@ -90,7 +96,8 @@ class OperationBook {
   [[nodiscard]] CommCounters counters() const noexcept;
 
  private:
-  void end(const Record& record, OperationState state);
+  /// Of what has been executed, all that need not wait for another; called with the lock held.
+  void end_executed();
   bool fail_locked(CommFailure failure);
   bool expire_locked();
 
@@ -100,6 +107,7 @@ class OperationBook {
   std::deque<Record> pending_;  ///< in the order in which they were opened, which is that of their deadlines
   std::optional<CommFailure> failure_;
   std::function<void()> notify_;
+  bool has_lost_order_ = false;  ///< an operation among all ranks was dropped: none after it is done
   bool closed_ = false;
   std::atomic<bool> failed_{false};
   std::atomic<std::uint64_t> sent_{0};

@@ -74,6 +74,10 @@ OperationHeader ScheduledCommunicator::header(OperationKind kind, const Operatio
   return {kind, root, rank_, tag, bytes, layout, group_};
 }
 
+ScheduledCommunicator::LaneKey ScheduledCommunicator::next_group_lane() noexcept {
+  return {kNoRank, false, static_cast<std::uint8_t>(group_operations_++ % kGroupLanes)};
+}
+
 OperationHandle ScheduledCommunicator::start(LaneKey key, OperationKind kind, const OperationTag& tag, Work work) {
   work.record = book_.open(kind, tag);
   OperationHandle handle = work.record;
@@ -81,7 +85,7 @@ OperationHandle ScheduledCommunicator::start(LaneKey key, OperationKind kind, co
   const std::lock_guard lock(lanes_mutex_);
   std::unique_ptr<Lane>& lane = lanes_[key];
   if (!lane) {
-    LaneStreams streams;
+    LaneStreams streams{group_header(key.group_lane), group_header(key.group_lane), group_data(key.group_lane)};
     if (key.peer != kNoRank) {
       streams = {Stream::kSenderHeader, Stream::kReceiverHeader, Stream::kTransferData};
       if (!key.is_sender) std::swap(streams.header_out, streams.header_in);
@@ -116,7 +120,7 @@ OperationHandle ScheduledCommunicator::all_gather(const OperationTag& tag, std::
       work.after.push_back({inside, outside, move.bytes});
     }
   }
-  return start({}, OperationKind::kAllGather, tag, std::move(work));
+  return start(next_group_lane(), OperationKind::kAllGather, tag, std::move(work));
 }
 
 OperationHandle ScheduledCommunicator::gather(const OperationTag& tag, Rank root, std::span<const std::byte> mine,
@@ -131,7 +135,7 @@ OperationHandle ScheduledCommunicator::gather(const OperationTag& tag, Rank root
     const std::size_t offset = std::accumulate(sizes.begin(), sizes.begin() + root, std::size_t{0});
     if (!mine.empty()) work.before.push_back({mine.data(), received.data() + offset, mine.size()});
   }
-  return start({}, OperationKind::kGather, tag, std::move(work));
+  return start(next_group_lane(), OperationKind::kGather, tag, std::move(work));
 }
 
 OperationHandle ScheduledCommunicator::broadcast(const OperationTag& tag, Rank root, std::span<std::byte> buffer) {
@@ -140,14 +144,14 @@ OperationHandle ScheduledCommunicator::broadcast(const OperationTag& tag, Rank r
   work.header = header(OperationKind::kBroadcast, tag, root, buffer.size(), 0);
   work.schedule = broadcast_schedule(rank_, size_, root, buffer.size());
   work.give = work.fill = buffer.data();
-  return start({}, OperationKind::kBroadcast, tag, std::move(work));
+  return start(next_group_lane(), OperationKind::kBroadcast, tag, std::move(work));
 }
 
 OperationHandle ScheduledCommunicator::barrier(const OperationTag& tag) {
   Work work;
   work.header = header(OperationKind::kBarrier, tag, 0, 0, 0);
   work.schedule = barrier_schedule(rank_, size_);
-  return start({}, OperationKind::kBarrier, tag, std::move(work));
+  return start(next_group_lane(), OperationKind::kBarrier, tag, std::move(work));
 }
 
 OperationHandle ScheduledCommunicator::send(const OperationTag& tag, Rank to, std::span<const std::byte> buffer) {
@@ -156,7 +160,7 @@ OperationHandle ScheduledCommunicator::send(const OperationTag& tag, Rank to, st
   work.header = header(OperationKind::kSend, tag, rank_, buffer.size(), 0);
   work.schedule = send_schedule(to, buffer.size());
   work.give = buffer.data();
-  return start({to, true}, OperationKind::kSend, tag, std::move(work));
+  return start({to, true, 0}, OperationKind::kSend, tag, std::move(work));
 }
 
 OperationHandle ScheduledCommunicator::receive(const OperationTag& tag, Rank from, std::span<std::byte> buffer) {
@@ -165,7 +169,7 @@ OperationHandle ScheduledCommunicator::receive(const OperationTag& tag, Rank fro
   work.header = header(OperationKind::kSend, tag, from, buffer.size(), 0);
   work.schedule = receive_schedule(from, buffer.size());
   work.fill = buffer.data();
-  return start({from, false}, OperationKind::kReceive, tag, std::move(work));
+  return start({from, false, 0}, OperationKind::kReceive, tag, std::move(work));
 }
 
 }  // namespace concerto

@@ -49,13 +49,16 @@ class ScheduledCommunicator final : public Communicator {
   [[nodiscard]] CommCounters counters() const noexcept override { return book_.counters(); }
 
  private:
-  /// Whom a lane serves: everybody (kNoRank), or one peer, as sender to it or as receiver.
+  /// Whom a lane serves: everybody (kNoRank), as one of kGroupLanes, or one peer, as sender to it or as receiver.
   struct LaneKey {
     Rank peer = kNoRank;
     bool is_sender = false;
+    std::uint8_t group_lane = 0;
     friend auto operator<=>(const LaneKey&, const LaneKey&) = default;
   };
   OperationHandle start(LaneKey key, OperationKind kind, const OperationTag& tag, Work work);
+  /// The lane of the next operation among all ranks.
+  [[nodiscard]] LaneKey next_group_lane() noexcept;
   void fail(const OperationRecord& record, FailureKind kind, const std::string& what, Rank suspect);
   void interrupt_lanes() noexcept;
   void end_connections() noexcept;
@@ -70,6 +73,7 @@ class ScheduledCommunicator final : public Communicator {
   OperationBook book_;
   std::unique_ptr<Transport> transport_;
   std::mutex lanes_mutex_;
+  std::uint64_t group_operations_ = 0;              ///< started
   std::map<LaneKey, std::unique_ptr<Lane>> lanes_;  ///< lanes are added, and removed only by the destructor
   std::once_flag connections_ended_;
   std::thread watcher_;

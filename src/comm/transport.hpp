@@ -18,12 +18,29 @@ namespace concerto {
 
 /// Sequences of messages between two ranks that do not wait for each other.
 enum class Stream : std::uint8_t {
-  kGroupHeader,     ///< of operations among all ranks
-  kGroupData,       ///< of operations among all ranks
   kSenderHeader,    ///< from who sends to who receives
   kReceiverHeader,  ///< the other way
   kTransferData,
+  kFirstGroup,  ///< from here on two for each group lane: headers, data
 };
+
+/// Operations among all ranks go by so many lanes in turn: while the bytes of one are on their way the headers and the
+/// first messages of the next ones are exchanged, so that a link with delay or a long queue does not run empty between
+/// two operations.
+inline constexpr std::uint8_t kGroupLanes = 4;
+
+[[nodiscard]] constexpr Stream group_header(std::uint8_t lane) noexcept {
+  return static_cast<Stream>(static_cast<std::uint8_t>(Stream::kFirstGroup) + 2 * lane);
+}
+/// Messages of payload, rather than headers.
+[[nodiscard]] constexpr bool carries_data(Stream stream) noexcept {
+  const auto number = static_cast<std::uint8_t>(stream);
+  const auto first = static_cast<std::uint8_t>(Stream::kFirstGroup);
+  return stream == Stream::kTransferData || (number >= first && (number - first) % 2 == 1);
+}
+[[nodiscard]] constexpr Stream group_data(std::uint8_t lane) noexcept {
+  return static_cast<Stream>(static_cast<std::uint8_t>(group_header(lane)) + 1);
+}
 
 enum class LinkStatus : std::uint8_t {
   kDone,

@@ -85,7 +85,8 @@ class Communicator {
   [[nodiscard]] virtual Rank rank() const noexcept = 0;
   [[nodiscard]] virtual Rank size() const noexcept = 0;
 
-  // Starting operations. From one thread at a time. Buffers are host memory (nccl: device memory, whose contents are
+  // Starting operations. From one thread at a time. Those among all ranks end in the order in which they were started;
+  // the next ones begin while the first is under way. Buffers are host memory (nccl: device memory, whose contents are
   // ready when the stream that it was made with reaches the call). The time limit of an operation counts from the
   // call: from the moment that this rank's inputs are ready.
 

@@ -45,8 +45,8 @@ struct GlooOptions {
 /// Connects rank `rank` of `size` with all others over TCP; blocks until all have come, at most for limits.connect.
 /// Nothing is encrypted and nobody is asked who they are: for networks that are trusted. kTimeout naming the ranks that
 /// did not come; kUnreachable; kConflict where the rank is taken; what the store answers. Error{kBadInput} for an
-/// interface or address that is not this machine's. Three threads, one more for each direction of each peer that is
-/// sent to or received from.
+/// interface or address that is not this machine's. Two connections a peer; at most six threads, one more for each
+/// direction of each peer that is sent to or received from.
 [[nodiscard]] Result<std::unique_ptr<Communicator>> make_gloo_communicator(Store& store, Rank rank, Rank size,
                                                                            const GlooOptions& options,
                                                                            const CommLimits& limits);

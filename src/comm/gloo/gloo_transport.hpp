@@ -14,7 +14,7 @@
 
 namespace concerto {
 
-/// A listening socket for each other rank, then a connection with each.
+/// Two listening sockets for each other rank, then two connections with each.
 class GlooTransport : public Transport {
  public:
   /// Listens at `address`, a number of this machine. Connecting to a rank takes at most `connect_limit`.
