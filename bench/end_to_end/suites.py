@@ -10,12 +10,10 @@ import json
 import pathlib
 import shutil
 
+from cluster_suites import network, ranks
 from measure import comparison, in_turn, single, steady_median
 from programs import Concerto, Libmf, NumpyJobs, epoch_seconds, run_process
-
-
-class Skip(Exception):
-    """A peer or a data file that the suite needs is not there."""
+from skip import Skip
 
 
 @dataclasses.dataclass
@@ -238,4 +236,4 @@ def pandas(bench):
     return [comparison("text reader, one core, against pandas.read_csv", "MB/s", a, b, False)]
 
 
-SUITES = {suite.__name__: suite for suite in (als, sgd, target, memory, reader, pandas)}
+SUITES = {suite.__name__: suite for suite in (als, sgd, target, memory, reader, pandas, ranks, network)}

@@ -1,0 +1,94 @@
+#!/usr/bin/env python3
+"""A job on two machines, which are network namespaces: one model, and a cut wire ends the run on both in time."""
+import pathlib
+import subprocess
+import sys
+import unittest
+
+from launching import LAUNCHER, PROGRAM, LaunchingTest, clean_environment
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from two_machines import TwoMachines, obstacle  # noqa: E402
+
+CONFIG = """
+[data]
+train = "synthetic/train.txt"
+
+[model]
+rank = 12
+
+[solver]
+kind = "als"
+inner = "cholesky"
+epochs = {epochs}
+
+[compute]
+backend = "cpu"
+threads = 1
+
+[cluster]
+network_interface = "{interface}"
+heartbeat_ms = 500
+dead_after_ms = 3000
+
+[output]
+model = "model"
+"""
+WHY_NOT = obstacle()
+
+
+@unittest.skipIf(WHY_NOT, f"SKIPPED: {WHY_NOT}")
+class TwoMachinesTest(LaunchingTest):
+    def setUp(self):
+        super().setUp()
+        self.machines = TwoMachines()
+        self.addCleanup(self.machines.close)
+        self.run_program("synth", "--users", 900, "--items", 400, "--entries", 20000, "--rank", 4, "--out", "synthetic")
+
+    def configure(self, epochs):
+        (self.scratch / "run.toml").write_text(CONFIG.format(epochs=epochs, interface=TwoMachines.INTERFACE))
+
+    def run_program(self, *arguments):
+        finished = subprocess.run([PROGRAM, *map(str, arguments)], cwd=self.scratch, text=True, capture_output=True,
+                                  timeout=60, env=clean_environment())
+        self.assertEqual(finished.returncode, 0, finished.stderr)
+
+    def start_on(self, machine):
+        process = subprocess.Popen(
+            [*self.machines.within(machine), LAUNCHER, "--nnodes", "2", "--node-rank", str(machine), "--rendezvous",
+             f"{self.machines.addresses[0]}:4711", "--join-file", "join", "--nproc-per-node", "1", "--", PROGRAM,
+             "train", "run.toml"],
+            cwd=self.scratch, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env=clean_environment())
+        self.addCleanup(self.end, process)
+        return process
+
+    def test_two_machines_write_the_model_of_one_process(self):
+        self.configure(epochs=3)
+        self.run_program("train", "run.toml", "--set", "output.model=alone")
+        processes = [self.start_on(machine) for machine in (0, 1)]
+        for process in processes:
+            _, err = process.communicate(timeout=100)
+            self.assertEqual(process.returncode, 0, err)
+        written = {path.name: path.read_bytes() for path in (self.scratch / "model").glob("*.bin")}
+        self.assertEqual(written, {path.name: path.read_bytes() for path in (self.scratch / "alone").glob("*.bin")})
+        self.assertGreaterEqual(len(written), 4)
+
+    def test_a_cut_wire_ends_the_run_on_both(self):
+        self.configure(epochs=1000000)
+        processes = [self.start_on(machine) for machine in (0, 1)]
+        seen = []
+        while not any("epoch 3/" in line for line in seen):
+            line = processes[0].stderr.readline()
+            self.assertTrue(line, seen)
+            seen.append(line)
+        self.machines.cut()
+        for process in processes:
+            _, err = process.communicate(timeout=100)
+            self.assertNotEqual(process.returncode, 0, err)
+            self.assertRegex(err, r"rank [01] is dead|node [01]|the store is gone|heartbeat")
+        self.assertFalse((self.scratch / "model").exists())
+
+
+if __name__ == "__main__":
+    unittest.main()
