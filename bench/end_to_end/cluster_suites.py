@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 from measure import comparison, in_turn, single, steady_median
-from programs import BenchError, run_process, toml_value
+from programs import BenchError, Concerto, run_process, toml_value
 from skip import Skip
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tests" / "support"))
@@ -20,6 +20,23 @@ from two_machines import TwoMachines, obstacle  # noqa: E402
 # What a link carries is what its limit leaves after the headers of Ethernet, IP and TCP.
 LINK_MEGABITS = 1000
 PAYLOAD_SHARE = 0.9415
+
+
+# The loopback device as bench_comm finds it, and what a message takes besides its bytes.
+LOOPBACK_BYTES = 1.4e9
+MESSAGE_SECONDS = 2e-4
+
+
+def predicted(bench, data, settings, ranks_, link_bytes):
+    """Seconds of an epoch as the cost model has them, from the time of one rank alone, which is measured now."""
+    model = bench.concerto.program.with_name("bench_cluster_model")
+    if not model.exists():
+        raise Skip(f"{model} is not there: build with CONCERTO_BUILD_BENCH")
+    alone = Concerto(bench.concerto.program, 1).train(bench.work / "ranks-alone", settings)[1]
+    solver = "cholesky" if settings["solver.inner"] == "cholesky" else settings["solver.cg_steps"]
+    told = run_process([model, "epoch", data, ranks_, 16, settings["model.rank"], solver, epoch(alone), MESSAGE_SECONDS,
+                        link_bytes])
+    return float(told.output)
 
 
 def settings_words(settings):
@@ -68,6 +85,11 @@ def ranks(bench):
     large = exact(bench.synthetic(implicit=False), 4)
     a, b = in_turn(bench.rounds, lambda: epoch(launch(bench, 2, large, bench.work / "ranks")[1]),
                    lambda: epoch(bench.concerto.train(bench.work / "ranks-alone", large)[1]))
+    whole = bench.work / "ranks-large"
+    bench.concerto.run("prepare", large["data.train"], "--out", whole)
+    model = predicted(bench, whole, large, 2, LOOPBACK_BYTES)
+    rows.append(single("the cost model's epoch / measured, 2 ranks x 1 thread, 9M entries, f=64, Cholesky", "times measured",
+                       model / statistics.median(a), True))
     rows.append(comparison("2 ranks x 1 thread against 1 process x 2 threads, 9M entries, f=64, Cholesky, an epoch",
                            "seconds", a, b, True))
     prepared = bench.work / "ranks-prepared"
@@ -115,9 +137,11 @@ def network(bench):
                                            ("mostly compute", 3_000_000, 64, 16)):
             settings = {"data.train": str(synthetic(bench, entries)), "model.rank": rank, "solver.kind": "als",
                         "solver.inner": "cg", "solver.cg_steps": steps, "solver.epochs": 6, "evaluate.every": 0}
-            runs = [launch_on_two(bench, machines, settings, bench.work / "network")["replication"]
-                    for _ in range(bench.rounds)]
-            rows += beside_the_least(name, runs, link_bytes)
+            reports = [launch_on_two(bench, machines, settings, bench.work / "network") for _ in range(bench.rounds)]
+            rows += beside_the_least(name, [report["replication"] for report in reports], link_bytes)
+            model = predicted(bench, settings["data.train"], settings, 2, link_bytes)
+            rows.append(single(f"1 Gbit/s between two namespaces, {name}: the cost model's epoch / measured",
+                               "times measured", model / statistics.median(map(epoch, reports)), True))
     return rows
 
 
