@@ -92,6 +92,11 @@ def ranks(bench):
                        model / statistics.median(a), True))
     rows.append(comparison("2 ranks x 1 thread against 1 process x 2 threads, 9M entries, f=64, Cholesky, an epoch",
                            "seconds", a, b, True))
+    a, b = in_turn(bench.rounds, lambda: epoch(launch(bench, 2, {**small, "compute.deterministic": True},
+                                                      bench.work / "ranks")[1]),
+                   lambda: epoch(launch(bench, 2, small, bench.work / "ranks")[1]))
+    rows.append(comparison("deterministic = true against false, 2 ranks x 1 thread, ml-1m, f=64, Cholesky, an epoch",
+                           "seconds", a, b, True))
     prepared = bench.work / "ranks-prepared"
     bench.concerto.run("prepare", bench.plain("ml-1m/train.txt.gz"), "--out", prepared)
     quick = {**exact(prepared, 1), "model.rank": 16}
