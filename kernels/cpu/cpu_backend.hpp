@@ -72,6 +72,8 @@ class CpuBackend final : public Backend {
   [[nodiscard]] std::unique_ptr<Buffer> create_table(const TableShape& shape) override;
   void write_rows(Buffer& table, RowRange rows, const FactorTable& host) override;
   void read_rows(const Buffer& table, RowRange rows, FactorTable& host) const override;
+  void write_state(Buffer& table, RowRange rows, std::span<const float> state) override;
+  void read_state(const Buffer& table, RowRange rows, std::span<float> state) const override;
   [[nodiscard]] std::unique_ptr<Buffer> load_ratings(const CompressedRows& ratings) override;
 
   // gram.cpp
@@ -83,8 +85,9 @@ class CpuBackend final : public Backend {
   void solve_slices(const SubspaceStep& step) override;
 
   // sgd.cpp
-  [[nodiscard]] std::unique_ptr<Buffer> load_grid(const CompressedRows& by_user,
-                                                  const CompressedRows& by_item) override;
+  using Backend::load_grid;
+  [[nodiscard]] std::unique_ptr<Buffer> load_grid(const CompressedRows& by_user, const CompressedRows& by_item,
+                                                  const RowCounts& counts) override;
   void sgd_epoch(const SgdStep& step) override;
 
   // loss.cpp

@@ -62,6 +62,24 @@ double counted_entries(const CompressedRows& matrix, RowIndex row, const Objecti
   return static_cast<double>(std::ranges::count_if(values, [&](float value) { return objective.counts(value); }));
 }
 
+/// Sum over `rows` of what each is penalized with; `count(row)` is its n.
+template <class Count>
+double sum_of_penalties(ThreadPool& pool, const FactorTable& factors, RowRange rows, RowIndex other_rows,
+                        const Objective& objective, Count count) {
+  std::vector<double> sums(chunk_places(factors.rows(), rows));
+  for_each_chunk(pool, factors.rows(), rows, [&](std::size_t place, RowRange part) {
+    double sum = 0.0;
+    for (RowIndex r = part.begin; r < part.end; ++r) {
+      const double n = count(r);
+      const double bias = factors.bias(r);
+      sum += objective.penalty(n, other_rows) * squared_norm(factors.row(r).data(), factors.stride());
+      if (objective.biases) sum += objective.bias_penalty(n) * bias * bias;
+    }
+    sums[place] = sum;
+  });
+  return tree_sum(sums);
+}
+
 void check_shapes(const CompressedRows& matrix, const FactorTable& users, const FactorTable& items) {
   CONCERTO_CHECK(matrix.rows <= users.rows() && matrix.column_count <= items.rows() && users.rank() == items.rank(),
                  "the ratings and the tables differ in size");
@@ -91,28 +109,22 @@ double CpuBackend::penalty(const Buffer& ratings, RowRange rows, const Buffer& t
   const CompressedRows& matrix = buffer_as<RatingsBuffer>(&ratings).view;
   const FactorTable& factors = buffer_as<TableBuffer>(&table).factors;
   CONCERTO_CHECK(matrix.rows == factors.rows(), "the ratings and the table differ in rows");
-  std::vector<double> sums(chunk_places(matrix.rows, rows));
-  for_each_chunk(pool_, matrix.rows, rows, [&](std::size_t place, RowRange part) {
-    double sum = 0.0;
-    for (RowIndex r = part.begin; r < part.end; ++r) {
-      const double count = counted_entries(matrix, r, objective);
-      const double bias = factors.bias(r);
-      sum += objective.penalty(count, matrix.column_count) * squared_norm(factors.row(r).data(), factors.stride());
-      if (objective.biases) sum += objective.bias_penalty(count) * bias * bias;
-    }
-    sums[place] = sum;
-  });
-  return tree_sum(sums);
+  return sum_of_penalties(pool_, factors, rows, matrix.column_count, objective,
+                          [&](RowIndex r) { return counted_entries(matrix, r, objective); });
 }
 
 double CpuBackend::grid_loss(const Buffer& buffer, const Buffer& users, const Buffer& items,
                              const Objective& objective) {
   CONCERTO_CHECK(!objective.is_implicit(), "SGD serves explicit objectives only");
   const auto& grid = buffer_as<GridBuffer>(&buffer);
-  const RowRange user_rows{0, grid.by_user.view.rows};
-  const RowRange item_rows{0, grid.by_item.view.rows};
-  return entry_loss(grid.by_user, user_rows, users, items, objective) +
-         penalty(grid.by_user, user_rows, users, objective) + penalty(grid.by_item, item_rows, items, objective);
+  const auto penalties = [&](Side side, const Buffer& table) {
+    const FactorTable& factors = buffer_as<TableBuffer>(&table).factors;
+    CONCERTO_CHECK(factors.rows() == grid.orientation(side).rows, "the grid and the table differ in rows");
+    return sum_of_penalties(pool_, factors, {0, factors.rows()}, grid.orientation(side).column_count, objective,
+                            [&](RowIndex r) { return static_cast<double>(grid.count(side, r)); });
+  };
+  return entry_loss(grid.by_user, {0, grid.by_user.view.rows}, users, items, objective) +
+         penalties(Side::kUsers, users) + penalties(Side::kItems, items);
 }
 
 ErrorSums CpuBackend::prediction_errors(const CompressedRows& held_out, const Buffer& users, const Buffer& items,

@@ -64,16 +64,18 @@ void fill_blocks(const CompressedRows& by_user, RowRange users, std::span<const 
   }
 }
 
-/// The state of all rows of a table at the start of a pass.
-std::vector<SgdRowState> load_states(ThreadPool& pool, const TableBuffer& table, const CompressedRows& ratings,
+/// The state at the start of a pass of a table's rows that have entries in the grid.
+std::vector<SgdRowState> load_states(ThreadPool& pool, const TableBuffer& table, const GridBuffer& grid, Side side,
                                      const Objective& objective) {
+  const CompressedRows& ratings = grid.orientation(side);
   std::vector<SgdRowState> states(ratings.rows);
   const double exponent = objective.regularization_exponent - 1.0;
   pool.parallel_for(states.size(), kRowGrain, [&](std::size_t begin, std::size_t end, unsigned) {
     for (std::size_t r = begin; r < end; ++r) {
       const auto row = static_cast<RowIndex>(r);
-      const EntryIndex count = ratings.count(row);
-      const double weight = count == 0 || exponent == 0.0 ? 1.0 : std::pow(static_cast<double>(count), exponent);
+      if (ratings.count(row) == 0) continue;
+      const auto count = static_cast<double>(grid.count(side, row));
+      const double weight = exponent == 0.0 ? 1.0 : std::pow(count, exponent);
       states[r] = {table.accumulators[r], table.factors.bias(row),
                    squared_norm(table.factors.row(row).data(), table.factors.stride()), static_cast<float>(weight)};
     }
@@ -81,10 +83,12 @@ std::vector<SgdRowState> load_states(ThreadPool& pool, const TableBuffer& table,
   return states;
 }
 
-/// Puts accumulators and biases back.
-void store_states(ThreadPool& pool, std::span<const SgdRowState> states, TableBuffer& table) {
+/// Puts accumulators and biases of the same rows back.
+void store_states(ThreadPool& pool, std::span<const SgdRowState> states, const CompressedRows& ratings,
+                  TableBuffer& table) {
   pool.parallel_for(states.size(), kRowGrain, [&](std::size_t begin, std::size_t end, unsigned) {
     for (std::size_t r = begin; r < end; ++r) {
+      if (ratings.count(static_cast<RowIndex>(r)) == 0) continue;
       table.accumulators[r] = states[r].accumulator;
       if (table.factors.shape().biases) table.factors.biases()[r] = states[r].bias;
     }
@@ -135,9 +139,15 @@ class BlockQueue {
 
 }  // namespace
 
-std::unique_ptr<Buffer> CpuBackend::load_grid(const CompressedRows& by_user, const CompressedRows& by_item) {
+std::unique_ptr<Buffer> CpuBackend::load_grid(const CompressedRows& by_user, const CompressedRows& by_item,
+                                              const RowCounts& counts) {
   CONCERTO_CHECK(by_user.entries() == by_item.entries(), "the orientations differ in entries");
+  CONCERTO_CHECK((counts.users.empty() || counts.users.size() == by_user.rows) &&
+                     (counts.items.empty() || counts.items.size() == by_item.rows),
+                 "counts of other rows than the grid's");
   auto grid = std::make_unique<GridBuffer>(by_user, by_item);
+  grid->user_counts.assign(counts.users.begin(), counts.users.end());
+  grid->item_counts.assign(counts.items.begin(), counts.items.end());
   grid->side = sgd_blocks_per_side(by_user.entries(), by_user.rows, by_item.rows);
   const std::vector<RowRange> user_blocks = sgd_cut(by_user, grid->side);
   const std::vector<RowRange> item_blocks = sgd_cut(by_item, grid->side);
@@ -170,8 +180,8 @@ void CpuBackend::sgd_epoch(const SgdStep& step) {
   CONCERTO_CHECK(
       users.factors.rank() == items.factors.rank() && users.factors.shape().biases == items.factors.shape().biases,
       "the tables differ in rank or biases");
-  std::vector<SgdRowState> user_states = load_states(pool_, users, grid.by_user.view, step.objective);
-  std::vector<SgdRowState> item_states = load_states(pool_, items, grid.by_item.view, step.objective);
+  std::vector<SgdRowState> user_states = load_states(pool_, users, grid, Side::kUsers, step.objective);
+  std::vector<SgdRowState> item_states = load_states(pool_, items, grid, Side::kItems, step.objective);
   SgdPass pass;
   pass.users = users.factors.data();
   pass.items = items.factors.data();
@@ -189,8 +199,8 @@ void CpuBackend::sgd_epoch(const SgdStep& step) {
   pool_.run_on_all([&](unsigned) {
     queue.work([&](std::size_t block) { sgd_block(pass, grid.block_runs(block), grid.block_entries(block)); });
   });
-  store_states(pool_, user_states, users);
-  store_states(pool_, item_states, items);
+  store_states(pool_, user_states, grid.by_user.view, users);
+  store_states(pool_, item_states, grid.by_item.view, items);
 }
 
 }  // namespace concerto::cpu

@@ -17,13 +17,22 @@ struct GridBuffer final : Buffer {
   GridBuffer(const CompressedRows& users, const CompressedRows& items) : by_user(users), by_item(items) {}
   [[nodiscard]] std::uint64_t bytes() const noexcept override {
     return entries.size() * sizeof(SgdEntry) + runs.size() * sizeof(SgdRun) +
-           (entry_offsets.size() + run_offsets.size()) * sizeof(EntryIndex);
+           (entry_offsets.size() + run_offsets.size() + user_counts.size() + item_counts.size()) * sizeof(EntryIndex);
   }
   [[nodiscard]] std::span<const SgdEntry> block_entries(std::size_t number) const noexcept {
     return std::span(entries).subspan(entry_offsets[number], entry_offsets[number + 1] - entry_offsets[number]);
   }
   [[nodiscard]] std::span<const SgdRun> block_runs(std::size_t number) const noexcept {
     return std::span(runs).subspan(run_offsets[number], run_offsets[number + 1] - run_offsets[number]);
+  }
+
+  [[nodiscard]] const CompressedRows& orientation(Side which) const noexcept {
+    return which == Side::kUsers ? by_user.view : by_item.view;
+  }
+  /// n of a row of one side.
+  [[nodiscard]] EntryIndex count(Side which, RowIndex row) const noexcept {
+    const std::vector<EntryIndex>& counts = which == Side::kUsers ? user_counts : item_counts;
+    return counts.empty() ? orientation(which).count(row) : counts[row];
   }
 
   std::uint32_t side = 1;
@@ -33,6 +42,8 @@ struct GridBuffer final : Buffer {
   std::vector<EntryIndex> run_offsets;
   RatingsBuffer by_user;
   RatingsBuffer by_item;
+  std::vector<EntryIndex> user_counts;  ///< n of each row, of the whole matrix; empty: as the orientations have it
+  std::vector<EntryIndex> item_counts;
 };
 
 }  // namespace concerto::cpu

@@ -98,6 +98,20 @@ void CpuBackend::read_rows(const Buffer& table, RowRange rows, FactorTable& host
   }
 }
 
+void CpuBackend::write_state(Buffer& table, RowRange rows, std::span<const float> state) {
+  auto& target = buffer_as<TableBuffer>(&table);
+  CONCERTO_CHECK(rows.begin <= rows.end && rows.end <= target.factors.rows(), "write_state: rows out of range");
+  CONCERTO_CHECK(state.size() == rows.size(), "write_state: one value a row");
+  std::ranges::copy(state, target.accumulators.begin() + rows.begin);
+}
+
+void CpuBackend::read_state(const Buffer& table, RowRange rows, std::span<float> state) const {
+  const auto& source = buffer_as<TableBuffer>(&table);
+  CONCERTO_CHECK(rows.begin <= rows.end && rows.end <= source.factors.rows(), "read_state: rows out of range");
+  CONCERTO_CHECK(state.size() == rows.size(), "read_state: one value a row");
+  std::copy(source.accumulators.begin() + rows.begin, source.accumulators.begin() + rows.end, state.begin());
+}
+
 std::unique_ptr<Buffer> CpuBackend::load_ratings(const CompressedRows& ratings) {
   return std::make_unique<RatingsBuffer>(ratings);
 }

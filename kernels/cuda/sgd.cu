@@ -315,7 +315,10 @@ const DecayWeights& decay_weights(MemoryPool& pool, const Stream& stream, const 
   DecayWeights made;
   made.exponent = exponent;
   const std::vector<float> users = sgd_decay_weights(grid.user_counts, exponent);
-  const std::vector<float> items = sgd_decay_weights(grid.item_counts, exponent);
+  std::vector<float> items = sgd_decay_weights(grid.item_counts, exponent);
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    if (grid.item_entries[i] == 0) items[i] = 0.0F;  // another grid's: not to be projected here
+  }
   made.users = DeviceArray<float>(pool, stream, users, "decays of SGD");
   made.items = DeviceArray<float>(pool, stream, items, "decays of SGD");
   return grid.weights.emplace_back(std::move(made));
@@ -324,10 +327,7 @@ const DecayWeights& decay_weights(MemoryPool& pool, const Stream& stream, const 
 SgdRowState* load_states(MemoryPool& pool, const Stream& stream, const Objective& objective,
                          const DeviceArray<float>& weights, TableBuffer& table, Scratch<SgdRowState>& scratch) {
   const RowIndex rows = table.shape.rows;
-  if (table.accumulators.empty()) {
-    table.accumulators = DeviceArray<float>(pool, rows, "accumulators of SGD");
-    reset_accumulators(stream, table, {0, rows});
-  }
+  require_accumulators(pool, stream, table);
   SgdRowState* states = scratch.at_least(pool, rows, "states of rows for SGD");
   launch(stream, "gather_states", gather_states, {.grid_x = blocks_for(rows, kRowBlock), .block = kRowBlock},
          table.accumulators.data(), table.biases.data(), weights.data(), static_cast<float>(objective.regularization),
@@ -355,7 +355,11 @@ SgdKernel kernel_for(std::size_t stride) {
 
 }  // namespace
 
-std::unique_ptr<Buffer> CudaBackend::load_grid(const CompressedRows& by_user, const CompressedRows& by_item) {
+std::unique_ptr<Buffer> CudaBackend::load_grid(const CompressedRows& by_user, const CompressedRows& by_item,
+                                               const RowCounts& counts) {
+  CONCERTO_CHECK((counts.users.empty() || counts.users.size() == by_user.rows) &&
+                     (counts.items.empty() || counts.items.size() == by_item.rows),
+                 "counts of other rows than the grid's");
   SgdGrid grid = cut_sgd_grid(by_user, by_item, cuda_sgd_limits());
   auto buffer = std::make_unique<GridBuffer>();
   buffer->side = grid.side;
@@ -364,7 +368,10 @@ std::unique_ptr<Buffer> CudaBackend::load_grid(const CompressedRows& by_user, co
   buffer->runs = DeviceArray<SgdRun>(pool_, stream_, grid.runs, "the grid of SGD");
   buffer->parts = DeviceArray<SgdPart>(pool_, stream_, grid.parts, "the grid of SGD");
   buffer->user_counts = std::move(grid.user_counts);
-  buffer->item_counts = std::move(grid.item_counts);
+  buffer->item_counts = grid.item_counts;
+  buffer->item_entries = std::move(grid.item_counts);
+  if (!counts.users.empty()) buffer->user_counts.assign(counts.users.begin(), counts.users.end());
+  if (!counts.items.empty()) buffer->item_counts.assign(counts.items.begin(), counts.items.end());
   return buffer;
 }
 

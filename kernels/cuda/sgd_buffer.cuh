@@ -34,8 +34,9 @@ struct GridBuffer final : Buffer {
   }
   std::uint32_t side = 1;
   unsigned parts_per_block = 1;
-  std::vector<EntryIndex> user_counts;
+  std::vector<EntryIndex> user_counts;  ///< n of each row, of the whole matrix
   std::vector<EntryIndex> item_counts;
+  std::vector<EntryIndex> item_entries;  ///< of each item, those in the grid
   DeviceArray<SgdEntry> entries;
   DeviceArray<SgdRun> runs;
   DeviceArray<SgdPart> parts;

@@ -11,5 +11,7 @@ namespace concerto::cuda {
 void refresh_shadow(const Stream& stream, TableBuffer& table, RowRange rows);
 /// Sets the optimizer state of rows to its start, where there is any.
 void reset_accumulators(const Stream& stream, TableBuffer& table, RowRange rows);
+/// Makes the accumulators of SGD, all 1, unless the table has them.
+void require_accumulators(MemoryPool& pool, const Stream& stream, TableBuffer& table);
 
 }  // namespace concerto::cuda

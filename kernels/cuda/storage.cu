@@ -26,6 +26,11 @@ __global__ void fill(float* values, std::uint64_t size, float value) {
   if (at < size) values[at] = value;
 }
 
+void check_state(const TableBuffer& table, RowRange rows, std::size_t values) {
+  CONCERTO_CHECK(rows.begin <= rows.end && rows.end <= table.shape.rows, "rows outside the table");
+  CONCERTO_CHECK(values == rows.size(), "optimizer state is one value a row");
+}
+
 void check_copy(const TableBuffer& table, RowRange rows, const FactorTable& host) {
   CONCERTO_CHECK(table.shape == host.shape(), "host table and buffer differ in shape");
   CONCERTO_CHECK(rows.begin <= rows.end && rows.end <= table.shape.rows, "rows outside the table");
@@ -58,6 +63,12 @@ void reset_accumulators(const Stream& stream, TableBuffer& table, RowRange rows)
   if (table.accumulators.empty() || rows.size() == 0) return;
   launch(stream, "fill", fill, {.grid_x = blocks_for(rows.size(), kBlock), .block = kBlock},
          table.accumulators.data() + rows.begin, rows.size(), 1.0F);
+}
+
+void require_accumulators(MemoryPool& pool, const Stream& stream, TableBuffer& table) {
+  if (!table.accumulators.empty()) return;
+  table.accumulators = DeviceArray<float>(pool, table.shape.rows, "accumulators of SGD");
+  reset_accumulators(stream, table, {0, table.shape.rows});
 }
 
 std::unique_ptr<Buffer> CudaBackend::create_table(const TableShape& shape) {
@@ -102,6 +113,26 @@ void CudaBackend::read_rows(const Buffer& buffer, RowRange rows, FactorTable& ho
     copy_to_host(stream_, host.biases().data() + rows.begin, table.biases.data() + rows.begin,
                  rows.size() * sizeof(float));
   }
+  stream_.wait();
+}
+
+void CudaBackend::write_state(Buffer& buffer, RowRange rows, std::span<const float> state) {
+  auto& table = buffer_as<TableBuffer>(&buffer);
+  check_state(table, rows, state.size());
+  if (rows.size() == 0) return;
+  require_accumulators(pool_, stream_, table);
+  copy_to_device(stream_, table.accumulators.data() + rows.begin, state.data(), state.size_bytes());
+}
+
+void CudaBackend::read_state(const Buffer& buffer, RowRange rows, std::span<float> state) const {
+  const auto& table = buffer_as<TableBuffer>(&buffer);
+  check_state(table, rows, state.size());
+  if (table.accumulators.empty()) {
+    std::ranges::fill(state, 1.0F);
+    return;
+  }
+  if (rows.size() == 0) return;
+  copy_to_host(stream_, state.data(), table.accumulators.data() + rows.begin, state.size_bytes());
   stream_.wait();
 }
 

@@ -21,6 +21,14 @@ double sum_over_rows(RowIndex table_rows, RowRange rows, RowValue row_value) {
   return tree_sum(leaves);
 }
 
+/// What a row with n counted entries is penalized with.
+double row_penalty(const FactorTable& table, RowIndex row, double count, double other_rows,
+                   const Objective& objective) {
+  double sum = objective.penalty(count, other_rows) * dot(table.row(row), table.row(row));
+  if (objective.biases) sum += objective.bias_penalty(count) * double{table.bias(row)} * table.bias(row);
+  return sum;
+}
+
 /// x.y + mean + both biases.
 double predict(const FactorTable& users, RowIndex u, const FactorTable& items, RowIndex i, double mean) {
   return dot(users.row(u), items.row(i)) + mean + users.bias(u) + items.bias(i);
@@ -49,9 +57,7 @@ double ReferenceBackend::penalty(const Buffer& ratings, RowRange rows, const Buf
   const FactorTable& values = as<Table>(table).values;
   return sum_over_rows(matrix.rows, rows, [&](RowIndex r) {
     const auto count = static_cast<double>(counted_entries(matrix, r, objective));
-    double sum = objective.penalty(count, matrix.column_count) * dot(values.row(r), values.row(r));
-    if (objective.biases) sum += objective.bias_penalty(count) * double{values.bias(r)} * values.bias(r);
-    return sum;
+    return row_penalty(values, r, count, matrix.column_count, objective);
   });
 }
 
@@ -59,10 +65,14 @@ double ReferenceBackend::grid_loss(const Buffer& grid, const Buffer& users, cons
                                    const Objective& objective) {
   CONCERTO_CHECK(!objective.is_implicit(), "SGD serves explicit objectives only");
   const Grid& ratings = as<Grid>(grid);
-  const RowRange user_rows{0, ratings.by_user.view.rows};
-  const RowRange item_rows{0, ratings.by_item.view.rows};
-  return entry_loss(ratings.by_user, user_rows, users, items, objective) +
-         penalty(ratings.by_user, user_rows, users, objective) + penalty(ratings.by_item, item_rows, items, objective);
+  const auto penalties = [&](const Buffer& table, const std::vector<EntryIndex>& counts) {
+    const FactorTable& values = as<Table>(table).values;
+    return sum_over_rows(values.rows(), {0, values.rows()}, [&](RowIndex r) {
+      return row_penalty(values, r, static_cast<double>(counts[r]), 0.0, objective);
+    });
+  };
+  return entry_loss(ratings.by_user, {0, ratings.by_user.view.rows}, users, items, objective) +
+         penalties(users, ratings.user_counts) + penalties(items, ratings.item_counts);
 }
 
 ErrorSums ReferenceBackend::prediction_errors(const CompressedRows& held_out, const Buffer& users, const Buffer& items,

@@ -22,12 +22,12 @@ namespace concerto::reference {
 /// A factor table and its optimizer state, one adaptive accumulator a row.
 class Table final : public Buffer {
  public:
-  explicit Table(const TableShape& shape) : values(shape), accumulators(shape.rows, 1.0) {}
+  explicit Table(const TableShape& shape) : values(shape), accumulators(shape.rows, 1.0F) {}
   [[nodiscard]] std::uint64_t bytes() const noexcept override {
-    return FactorTable::bytes(values.shape()) + accumulators.size() * sizeof(double);
+    return FactorTable::bytes(values.shape()) + accumulators.size() * sizeof(float);
   }
   FactorTable values;
-  std::vector<double> accumulators;
+  std::vector<float> accumulators;
 };
 
 /// One orientation of the ratings: a view of the caller's memory.
@@ -63,6 +63,8 @@ class Grid final : public Buffer {
   std::vector<std::vector<GridEntry>> blocks;
   Ratings by_user;
   Ratings by_item;
+  std::vector<EntryIndex> user_counts;  ///< n of each row, of the whole matrix
+  std::vector<EntryIndex> item_counts;
 };
 
 /// The buffer as what it must be; a buffer of another kind or backend is a bug of the caller.
@@ -110,9 +112,12 @@ class ReferenceBackend final : public Backend {
   [[nodiscard]] std::unique_ptr<Buffer> create_table(const TableShape& shape) override;
   void write_rows(Buffer& table, RowRange rows, const FactorTable& host) override;
   void read_rows(const Buffer& table, RowRange rows, FactorTable& host) const override;
+  void write_state(Buffer& table, RowRange rows, std::span<const float> state) override;
+  void read_state(const Buffer& table, RowRange rows, std::span<float> state) const override;
   [[nodiscard]] std::unique_ptr<Buffer> load_ratings(const CompressedRows& ratings) override;
-  [[nodiscard]] std::unique_ptr<Buffer> load_grid(const CompressedRows& by_user,
-                                                  const CompressedRows& by_item) override;
+  using Backend::load_grid;
+  [[nodiscard]] std::unique_ptr<Buffer> load_grid(const CompressedRows& by_user, const CompressedRows& by_item,
+                                                  const RowCounts& counts) override;
   // gram.cpp
   [[nodiscard]] std::unique_ptr<Buffer> gram(const Buffer& table) override;
   [[nodiscard]] double inner_product(const Buffer& gram_a, const Buffer& gram_b) override;

@@ -16,7 +16,8 @@ namespace {
 /// Moves one row against its gradient and lets its accumulator grow.
 void update_row(const SgdStep& step, Table& table, RowIndex row, std::span<const double> values,
                 std::span<const double> gradient, double bias_gradient) {
-  const double rate = step.rate / std::sqrt(table.accumulators[row]);
+  const double accumulator = table.accumulators[row];
+  const double rate = step.rate / std::sqrt(accumulator);
   std::vector<double> moved(values.begin(), values.end());
   double square = 0.0;
   for (std::size_t c = 0; c < moved.size(); ++c) {
@@ -24,7 +25,7 @@ void update_row(const SgdStep& step, Table& table, RowIndex row, std::span<const
     if (step.nonnegative) moved[c] = std::max(moved[c], 0.0);
     square += gradient[c] * gradient[c];
   }
-  table.accumulators[row] += square / static_cast<double>(moved.size());
+  table.accumulators[row] = static_cast<float>(accumulator + square / static_cast<double>(moved.size()));
   store_row(table.values, row, moved, table.values.bias(row) - rate * bias_gradient);
 }
 
@@ -34,8 +35,8 @@ void update_entry(const SgdStep& step, const Grid& grid, Table& users, Table& it
   const std::vector<double> y = row_as_double(items.values, entry.item);
   const double user_bias = users.values.bias(entry.user);
   const double item_bias = items.values.bias(entry.item);
-  const SgdDecay user_decay = sgd_decay(objective, static_cast<double>(grid.by_user.view.count(entry.user)));
-  const SgdDecay item_decay = sgd_decay(objective, static_cast<double>(grid.by_item.view.count(entry.item)));
+  const SgdDecay user_decay = sgd_decay(objective, static_cast<double>(grid.user_counts[entry.user]));
+  const SgdDecay item_decay = sgd_decay(objective, static_cast<double>(grid.item_counts[entry.item]));
   const double error = sgd_error(objective, entry.value, x, user_bias, y, item_bias);
   std::vector<double> gradient(x.size());
   sgd_gradient(error, user_decay.factors, x, y, gradient);

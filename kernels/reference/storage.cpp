@@ -20,6 +20,21 @@ void copy_rows(const FactorTable& from, RowRange rows, FactorTable& to) {
   }
 }
 
+void check_state(const Table& table, RowRange rows, std::size_t values) {
+  CONCERTO_CHECK(rows.begin <= rows.end && rows.end <= table.values.rows(), "rows outside the table");
+  CONCERTO_CHECK(values == rows.size(), "optimizer state is one value a row");
+}
+
+/// n of each row: as given, or the matrix's own.
+std::vector<EntryIndex> row_counts(const CompressedRows& matrix, std::span<const EntryIndex> given) {
+  std::vector<EntryIndex> counts(given.begin(), given.end());
+  if (given.empty()) {
+    for (RowIndex r = 0; r < matrix.rows; ++r) counts.push_back(matrix.count(r));
+  }
+  CONCERTO_CHECK(counts.size() == matrix.rows, "counts of other rows than the grid's");
+  return counts;
+}
+
 /// For each row the index of the range that holds it.
 std::vector<std::uint32_t> range_of_row(RowIndex rows, const std::vector<RowRange>& ranges) {
   std::vector<std::uint32_t> result(rows);
@@ -45,7 +60,7 @@ void ReferenceBackend::write_rows(Buffer& table, RowRange rows, const FactorTabl
   Table& to = as<Table>(table);
   check_copy(to.values, rows, host);
   copy_rows(host, rows, to.values);
-  std::fill(to.accumulators.begin() + rows.begin, to.accumulators.begin() + rows.end, 1.0);
+  std::fill(to.accumulators.begin() + rows.begin, to.accumulators.begin() + rows.end, 1.0F);
 }
 
 void ReferenceBackend::read_rows(const Buffer& table, RowRange rows, FactorTable& host) const {
@@ -54,15 +69,30 @@ void ReferenceBackend::read_rows(const Buffer& table, RowRange rows, FactorTable
   copy_rows(from.values, rows, host);
 }
 
+void ReferenceBackend::write_state(Buffer& table, RowRange rows, std::span<const float> state) {
+  Table& to = as<Table>(table);
+  check_state(to, rows, state.size());
+  std::ranges::copy(state, to.accumulators.begin() + rows.begin);
+}
+
+void ReferenceBackend::read_state(const Buffer& table, RowRange rows, std::span<float> state) const {
+  const Table& from = as<Table>(table);
+  check_state(from, rows, state.size());
+  std::ranges::copy(std::span(from.accumulators).subspan(rows.begin, rows.size()), state.begin());
+}
+
 std::unique_ptr<Buffer> ReferenceBackend::load_ratings(const CompressedRows& ratings) {
   return std::make_unique<Ratings>(ratings);
 }
 
-std::unique_ptr<Buffer> ReferenceBackend::load_grid(const CompressedRows& by_user, const CompressedRows& by_item) {
+std::unique_ptr<Buffer> ReferenceBackend::load_grid(const CompressedRows& by_user, const CompressedRows& by_item,
+                                                    const RowCounts& counts) {
   CONCERTO_CHECK(by_user.rows == by_item.column_count && by_item.rows == by_user.column_count &&
                      by_user.entries() == by_item.entries(),
                  "the two orientations are not of one matrix");
   auto grid = std::make_unique<Grid>(by_user, by_item);
+  grid->user_counts = row_counts(by_user, counts.users);
+  grid->item_counts = row_counts(by_item, counts.items);
   grid->side = sgd_blocks_per_side(by_user.entries(), by_user.rows, by_item.rows, sgd_limits_);
   grid->blocks.resize(std::size_t{grid->side} * grid->side);
   const auto user_block = range_of_row(by_user.rows, sgd_cut(by_user, grid->side));

@@ -47,12 +47,19 @@ class RoundedGathers final : public Backend {
   void read_rows(const Buffer& table, RowRange rows, FactorTable& host) const override {
     inner_.read_rows(table, rows, host);
   }
+  void write_state(Buffer& table, RowRange rows, std::span<const float> state) override {
+    inner_.write_state(table, rows, state);
+  }
+  void read_state(const Buffer& table, RowRange rows, std::span<float> state) const override {
+    inner_.read_state(table, rows, state);
+  }
   [[nodiscard]] std::unique_ptr<Buffer> load_ratings(const CompressedRows& ratings) override {
     return inner_.load_ratings(ratings);
   }
-  [[nodiscard]] std::unique_ptr<Buffer> load_grid(const CompressedRows& by_user,
-                                                  const CompressedRows& by_item) override {
-    return inner_.load_grid(by_user, by_item);
+  using Backend::load_grid;
+  [[nodiscard]] std::unique_ptr<Buffer> load_grid(const CompressedRows& by_user, const CompressedRows& by_item,
+                                                  const RowCounts& counts) override {
+    return inner_.load_grid(by_user, by_item, counts);
   }
 
   [[nodiscard]] std::unique_ptr<Buffer> gram(const Buffer& table) override { return inner_.gram(*rounded(&table)); }

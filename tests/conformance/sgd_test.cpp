@@ -104,6 +104,64 @@ TEST_P(Sgd, NonnegativeAgrees) {
   }
 }
 
+/// The entries of these users and items alone, in the rows and columns of the whole.
+Problem part_of(const Problem& whole, RowRange users, RowRange items) {
+  std::vector<Entry> list;
+  const CompressedRows by_user = whole.by_user.view();
+  for (RowIndex u = users.begin; u < users.end; ++u) {
+    for (EntryIndex k = by_user.offsets[u]; k < by_user.offsets[u + 1]; ++k) {
+      const RowIndex i = by_user.columns[k];
+      if (i >= items.begin && i < items.end) list.push_back({u, i, by_user.value(k)});
+    }
+  }
+  return make_problem("part", by_user.rows, by_user.column_count, list, true);
+}
+
+std::vector<EntryIndex> counts_of(const CompressedRows& matrix) {
+  std::vector<EntryIndex> counts;
+  for (RowIndex r = 0; r < matrix.rows; ++r) counts.push_back(matrix.count(r));
+  return counts;
+}
+
+TEST_P(Sgd, GridsOfPartsWithCountsOfTheWholeAgree) {
+  const auto& [backend, named] = GetParam();
+  const Problem whole = dense_problem(211, 197, 20000);
+  const std::vector<EntryIndex> users = counts_of(whole.by_user.view());
+  const std::vector<EntryIndex> items = counts_of(whole.by_item.view());
+  const std::vector<Problem> parts = {part_of(whole, {0, 100}, {0, 60}), part_of(whole, {100, 211}, {60, 197}),
+                                      part_of(whole, {0, 100}, {60, 197}), part_of(whole, {100, 211}, {0, 60})};
+  for (const std::uint32_t rank : {7U, 64U}) {
+    SCOPED_TRACE("rank " + std::to_string(rank));
+    const Computation compute = [&](Backend& on) {
+      const FactorTable user_start = random_table({211, rank, named.objective.biases}, 31);
+      const FactorTable item_start = random_table({197, rank, named.objective.biases}, 32);
+      const auto x = upload(on, user_start);
+      const auto y = upload(on, item_start);
+      std::uint32_t epoch = 0;
+      Outcome outcome;
+      for (const Problem& part : parts) {
+        const auto grid = on.load_grid(part.by_user.view(), part.by_item.view(), {users, items});
+        on.sgd_epoch({.grid = grid.get(),
+                      .users = x.get(),
+                      .items = y.get(),
+                      .objective = named.objective,
+                      .seed = 5,
+                      .epoch = epoch++});
+        outcome.numbers.push_back(on.grid_loss(*grid, *x, *y, named.objective));
+      }
+      outcome.tables = {download(on, *x, user_start.shape()), download(on, *y, item_start.shape())};
+      return outcome;
+    };
+    const Outcome expected = compute(*make_reference_backend(limits_of(backend)));
+    const Outcome actual = run_on(backend, compute);
+    expect_rows_near(actual.tables[0], expected.tables[0], 1e-4);
+    expect_rows_near(actual.tables[1], expected.tables[1], 1e-4);
+    for (std::size_t k = 0; k < parts.size(); ++k) {
+      EXPECT_NEAR(actual.numbers[k], expected.numbers[k], 1e-4 * expected.numbers[k]) << "loss of part " << k;
+    }
+  }
+}
+
 TEST_P(Sgd, SingleRowsAndColumnsAgree) {
   for (const auto& [users, items] : {std::pair(1U, 1U), std::pair(1U, 257U), std::pair(257U, 1U), std::pair(2U, 3U)}) {
     compare(awkward_problem(users, items, 300, Values::kRatings, 6), 13, {});
@@ -223,6 +281,100 @@ TEST_P(SgdDirect, AccumulatorsOutliveEpochsAndEndWithAWrite) {
     on.write_rows(*users, {0, 31}, first);
     on.write_rows(*items, {0, 37}, items_after);
     EXPECT_FALSE(same_bytes(kept, run_epoch())) << "the optimizer state did not outlive the epoch";
+    return Outcome{};
+  });
+}
+
+TEST_P(SgdDirect, ARowIsPenalizedByTheCountThatIsGiven) {
+  Objective objective = explicit_objective("", 0.5, 0.0, true).objective;  // nu = 0: lambda / n an entry
+  objective.mean = 0.0;
+  FactorTable users({1, 1, true});
+  FactorTable items({1, 1, true});
+  users.row(0)[0] = 2.0F;
+  items.row(0)[0] = 0.0F;
+  users.biases()[0] = 1.0F;
+  const Problem problem = make_problem("one", 1, 1, {{0, 0, 1.0F}}, true);
+  const std::vector<EntryIndex> four = {4};
+  const std::vector<EntryIndex> one = {1};
+  run_on(GetParam(), [&](Backend& on) {
+    const auto x = upload(on, users);
+    const auto y = upload(on, items);
+    const auto grid = on.load_grid(problem.by_user.view(), problem.by_item.view(), {four, one});
+    on.sgd_epoch({.grid = grid.get(), .users = x.get(), .items = y.get(), .objective = objective, .rate = 0.1});
+    // e = 1 - 1 - 2 * 0 = 0: the penalty alone moves the user, by 0.5 / 4.
+    EXPECT_FLOAT_EQ(download(on, *x, users.shape()).row(0)[0], 2.0F - 0.1F * 0.125F * 2.0F);
+    EXPECT_FLOAT_EQ(download(on, *x, users.shape()).bias(0),
+                    1.0F - 0.1F * static_cast<float>(objective.bias_regularization) / 4.0F);
+    return Outcome{};
+  });
+}
+
+TEST_P(SgdDirect, RowsOutsideAPartOfTheMatrixKeepAllThatTheyAre) {
+  const Problem whole = dense_problem(50, 40, 1000);
+  const Problem part = part_of(whole, {10, 30}, {5, 20});
+  Objective objective = explicit_objective("", 0.1, 0.5, true).objective;
+  objective.mean = 3.0;
+  const std::vector<EntryIndex> users = counts_of(whole.by_user.view());
+  const std::vector<EntryIndex> items = counts_of(whole.by_item.view());
+  run_on(GetParam(), [&](Backend& on) {
+    const FactorTable user_start = random_table({50, 6, true}, 1);
+    const FactorTable item_start = random_table({40, 6, true}, 2);
+    const auto x = upload(on, user_start);
+    const auto y = upload(on, item_start);
+    const auto grid = on.load_grid(part.by_user.view(), part.by_item.view(), {users, items});
+    on.sgd_epoch({.grid = grid.get(), .users = x.get(), .items = y.get(), .objective = objective, .nonnegative = true});
+    const auto expect_kept = [&](const Buffer& table, const FactorTable& start, RowRange inside) {
+      const FactorTable now = download(on, table, start.shape());
+      std::vector<float> state(start.rows());
+      on.read_state(table, {0, start.rows()}, state);
+      for (RowIndex r = 0; r < start.rows(); ++r) {
+        const bool is_inside = r >= inside.begin && r < inside.end;
+        const bool is_kept = std::ranges::equal(now.row(r), start.row(r)) && now.bias(r) == start.bias(r);
+        EXPECT_EQ(is_kept, !is_inside) << "row " << r;
+        EXPECT_EQ(state[r] == 1.0F, !is_inside) << "row " << r;
+      }
+    };
+    expect_kept(*x, user_start, {10, 30});
+    expect_kept(*y, item_start, {5, 20});
+    return Outcome{};
+  });
+}
+
+TEST_P(SgdDirect, RowsWithTheirStateMoveToAnotherTableAndGoOn) {
+  const Problem problem = awkward_problem(31, 37, 300, Values::kRatings, 14);
+  const Objective objective = explicit_objective("", 0.05, 1.0, true).objective;
+  run_on(GetParam(), [&](Backend& on) {
+    const FactorTable user_start = random_table({31, 8, true}, 1);
+    const FactorTable item_start = random_table({37, 8, true}, 2);
+    const auto users = upload(on, user_start);
+    const auto items = upload(on, item_start);
+    const auto grid = on.load_grid(problem.by_user.view(), problem.by_item.view());
+    const auto run_epoch = [&](Buffer& x, Buffer& y) {
+      on.sgd_epoch({.grid = grid.get(), .users = &x, .items = &y, .objective = objective});
+    };
+    std::vector<float> fresh(37);
+    on.read_state(*items, {0, 37}, fresh);
+    EXPECT_EQ(fresh, std::vector<float>(37, 1.0F));
+    run_epoch(*users, *items);
+    // Both tables again, in two pieces each.
+    const auto copy_of = [&](const Buffer& from, const FactorTable& start) {
+      auto to = on.create_table(start.shape());
+      FactorTable host(start.shape());
+      for (const RowRange rows : {RowRange{11, start.rows()}, RowRange{0, 11}}) {
+        std::vector<float> state(rows.size());
+        on.read_rows(from, rows, host);
+        on.read_state(from, rows, state);
+        on.write_rows(*to, rows, host);
+        on.write_state(*to, rows, state);
+      }
+      return to;
+    };
+    const auto moved_users = copy_of(*users, user_start);
+    const auto moved_items = copy_of(*items, item_start);
+    run_epoch(*users, *items);
+    run_epoch(*moved_users, *moved_items);
+    expect_rows_near(download(on, *moved_users, user_start.shape()), download(on, *users, user_start.shape()), 1e-6);
+    expect_rows_near(download(on, *moved_items, item_start.shape()), download(on, *items, item_start.shape()), 1e-6);
     return Outcome{};
   });
 }

@@ -70,7 +70,8 @@ struct SubspaceStep {
 /// One SGD pass over all blocks of a grid, in an order that is a pure function of (seed, epoch). An entry's update,
 /// with e = r - mean - b_u - b_i - x.y and both old vectors: g_x = -e y + lambda n_u^(nu-1) x, g_y = -e x + lambda
 /// n_i^(nu-1) y; x -= rate a_u g_x, and alike for y and the biases (penalty lambda_b). The adaptive factor of a row is
-/// a_u = 1 / sqrt(A_u), where A_u starts at 1 and after each update grows by the mean square of g_x over the rank.
+/// a_u = 1 / sqrt(A_u), where A_u starts at 1 and after each update grows by the mean square of g_x over the rank. Rows
+/// without entries in the grid are neither read nor changed.
 struct SgdStep {
   const Buffer* grid = nullptr;
   Buffer* users = nullptr;
@@ -80,6 +81,13 @@ struct SgdStep {
   bool nonnegative = false;  ///< project both vectors on >= 0 after each update
   std::uint64_t seed = 1;
   std::uint32_t epoch = 0;
+};
+
+/// n of each row of either side, where a grid holds a part of the matrix and a row's penalty is that of the whole row;
+/// both empty: the grid's own. At least what the grid has of the row.
+struct RowCounts {
+  std::span<const EntryIndex> users;
+  std::span<const EntryIndex> items;
 };
 
 /// Which candidates to rank for which queries.
@@ -126,13 +134,21 @@ class Backend {
   /// Copies rows between a host table of the same shape and a buffer (biases too; writing resets optimizer state).
   virtual void write_rows(Buffer& table, RowRange rows, const FactorTable& host) = 0;
   virtual void read_rows(const Buffer& table, RowRange rows, FactorTable& host) const = 0;
+  /// Copies the optimizer state of rows, one float a row (A of SgdStep): with write_rows and read_rows, all that a row
+  /// is. `state` has rows.size() values.
+  virtual void write_state(Buffer& table, RowRange rows, std::span<const float> state) = 0;
+  virtual void read_state(const Buffer& table, RowRange rows, std::span<float> state) const = 0;
   /// Makes one orientation usable. A backend may keep the view: the caller's memory must
   /// outlive the buffer.
   [[nodiscard]] virtual std::unique_ptr<Buffer> load_ratings(const CompressedRows& ratings) = 0;
   /// Makes the 2-D blocks of SGD from the user orientation, cut at equal numbers of entries. Copies: 8 bytes an entry;
-  /// a backend may keep the views as well. Training by SGD needs nothing else of the ratings.
-  [[nodiscard]] virtual std::unique_ptr<Buffer> load_grid(const CompressedRows& by_user,
-                                                          const CompressedRows& by_item) = 0;
+  /// a backend may keep the views as well. Training by SGD needs nothing else of the ratings. A grid may hold a part of
+  /// the matrix, in the rows and columns of the whole: then `counts` are those of the whole rows, copied.
+  [[nodiscard]] virtual std::unique_ptr<Buffer> load_grid(const CompressedRows& by_user, const CompressedRows& by_item,
+                                                          const RowCounts& counts) = 0;
+  [[nodiscard]] std::unique_ptr<Buffer> load_grid(const CompressedRows& by_user, const CompressedRows& by_item) {
+    return load_grid(by_user, by_item, {});
+  }
 
   // -- solving --
   /// Y^T Y of a whole table (rank x rank, symmetric): per chunk of rows (partition.hpp), then along the tree of
@@ -150,7 +166,8 @@ class Backend {
   [[nodiscard]] virtual double penalty(const Buffer& ratings, RowRange rows, const Buffer& table,
                                        const Objective& objective) = 0;
   /// The loss under an explicit objective of all that is in a grid: entry_loss of every entry and the penalty of either
-  /// side's rows, as both orientations would give them but for the order of the sums, which is fixed.
+  /// side's rows, as both orientations would give them but for the order of the sums, which is fixed. A row's penalty
+  /// is by the count that the grid has of it.
   [[nodiscard]] virtual double grid_loss(const Buffer& grid, const Buffer& users, const Buffer& items,
                                          const Objective& objective) = 0;
   /// Frobenius inner product of two Gram buffers: sum over all (user, item) of (x.y)^2.

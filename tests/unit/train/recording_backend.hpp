@@ -37,12 +37,19 @@ class RecordingBackend : public Backend {
   void read_rows(const Buffer& table, RowRange rows, FactorTable& host) const override {
     inner_->read_rows(table, rows, host);
   }
+  void write_state(Buffer& table, RowRange rows, std::span<const float> state) override {
+    inner_->write_state(table, rows, state);
+  }
+  void read_state(const Buffer& table, RowRange rows, std::span<float> state) const override {
+    inner_->read_state(table, rows, state);
+  }
   std::unique_ptr<Buffer> load_ratings(const CompressedRows& ratings) override {
     ++orientations_loaded;
     return inner_->load_ratings(ratings);
   }
-  std::unique_ptr<Buffer> load_grid(const CompressedRows& by_user, const CompressedRows& by_item) override {
-    return inner_->load_grid(by_user, by_item);
+  std::unique_ptr<Buffer> load_grid(const CompressedRows& by_user, const CompressedRows& by_item,
+                                    const RowCounts& counts) override {
+    return inner_->load_grid(by_user, by_item, counts);
   }
   std::unique_ptr<Buffer> gram(const Buffer& table) override { return inner_->gram(table); }
   void solve_rows(const SolveStep& step) override {
