@@ -96,8 +96,8 @@ class Driver {
       node_.facts_exchanged();
     });
   }
-  void perform(const BeginHalfSweep& e) {
-    compute([this, e] { trainer_.begin_half_sweep(e.side); }, [this] { node_.half_sweep_begun(); });
+  void perform(const BeginSweep& e) {
+    compute([this, e] { trainer_.begin_sweep(e.epoch, e.side); }, [this] { node_.sweep_begun(); });
   }
   void perform(const RunStep& e) {
     compute([this, e] { trainer_.run_step(e.step); }, [this, e] { node_.step_finished(e.step); });
@@ -105,21 +105,43 @@ class Driver {
   void perform(const InstallRows& e) {
     compute([this, e] { trainer_.install(e.step); }, [this, e] { node_.rows_installed(e.step); });
   }
+  void perform(const SendBlock& e) {
+    const auto handle = communicator_.send(pass_tag(e.pass), e.pass.to, trainer_.block(e.pass));
+    await(handle, [this, pass = e.pass] { node_.block_sent(pass); });
+  }
+  void perform(const ReceiveBlock& e) {
+    const auto handle = communicator_.receive(pass_tag(e.pass), e.pass.from, trainer_.block(e.pass));
+    await(handle, [this, pass = e.pass] { node_.block_received(pass); });
+  }
+  void perform(const InstallBlock& e) {
+    compute([this, e] { trainer_.install_block(e.pass); }, [] {});
+  }
   void perform(const MeasureEpoch& e) {
     compute([this, e] { trainer_.measure(e.epoch, run_.stop.stop_requested()); }, [this] { node_.epoch_measured(); });
   }
   void perform(const DecideEpoch& e);
   void perform(const ExchangeRows& e) {
-    exchange(trainer_.rows(e.step), e.operation, e.step.side == Side::kUsers ? 0 : 1,
+    exchange(trainer_.rows(e.step), e.operation, e.step.side == Side::kUsers ? kUsersTable : kItemsTable,
              [this, step = e.step] { node_.rows_exchanged(step); });
   }
   void perform(const ExchangeSums& e) {
     exchange(trainer_.sums(), e.operation, kSumsTable, [this] { node_.sums_exchanged(); });
   }
+  void perform(const PrepareResult&) {
+    compute([this] { trainer_.prepare_result(); }, [this] { node_.result_prepared(); });
+  }
+  void perform(const ExchangeResult& e) {
+    exchange(trainer_.result(), e.operation, kResultTable, [this] { node_.result_exchanged(); });
+  }
+  void perform(const MeasureResult&) {
+    compute([this] { trainer_.measure_result(); }, [this] { node_.result_measured(); });
+  }
+  void perform(const TakeResult&) {
+    compute([this] { trainer_.take_result(); }, [this] { node_.result_taken(); });
+  }
   void perform(const MeetAtEnd& e) {
     const OperationTag tag{run_.membership_epoch, kEndTable, e.operation, 0};
-    exchanges_.push_back({communicator_.barrier(tag), [this] { node_.met_at_end(); }});
-    events_.push([] {});
+    await(communicator_.barrier(tag), [this] { node_.met_at_end(); });
   }
   void perform(const PublishHeartbeat& e) {
     if (board_) board_->publish(e.heartbeat);
@@ -136,10 +158,19 @@ class Driver {
   /// Does `work` on the compute lane, then `finished` on this thread.
   void compute(std::function<void()> work, std::function<void()> finished);
   void exchange(const Exchange& what, std::uint64_t operation, std::uint32_t table, std::function<void()> done);
+  /// Does `done` on this thread when the operation is done.
+  void await(OperationHandle operation, std::function<void()> done);
+  /// Of a block's way: the same on both ranks, whatever else they do.
+  [[nodiscard]] OperationTag pass_tag(const BlockPass& pass) const {
+    return {run_.membership_epoch, kItemsTable, std::uint64_t{pass.epoch} << 32 | pass.stratum, pass.part};
+  }
 
+  static constexpr std::uint32_t kUsersTable = 0;
+  static constexpr std::uint32_t kItemsTable = 1;
   static constexpr std::uint32_t kSumsTable = 2;
   static constexpr std::uint32_t kFactsTable = 3;
   static constexpr std::uint32_t kEndTable = 4;
+  static constexpr std::uint32_t kResultTable = 5;
 
   ShardedTrainer& trainer_;
   Communicator& communicator_;
@@ -199,15 +230,22 @@ void Driver::perform(const DecideEpoch& e) {
 
 void Driver::exchange(const Exchange& what, std::uint64_t operation, std::uint32_t table, std::function<void()> done) {
   const OperationTag tag{run_.membership_epoch, table, operation, 0};
-  exchanges_.push_back({communicator_.all_gather(tag, what.buffer, what.blocks), std::move(done)});
+  await(communicator_.all_gather(tag, what.buffer, what.blocks), std::move(done));
+}
+
+void Driver::await(OperationHandle operation, std::function<void()> done) {
+  exchanges_.push_back({std::move(operation), std::move(done)});
   events_.push([] {});  // it may be done already
 }
 
-/// Collectives complete in order; the first that failed ends them all.
+/// Collectives complete in order, and so do the passes between two ranks; the first that failed ends them all.
 void Driver::look_at_exchanges() {
-  while (!exchanges_.empty()) {
-    const OperationState state = exchanges_.front().handle->state();
-    if (state == OperationState::kPending) return;
+  for (std::size_t next = 0; next < exchanges_.size();) {
+    const OperationState state = exchanges_[next].handle->state();
+    if (state == OperationState::kPending) {
+      ++next;
+      continue;
+    }
     if (state == OperationState::kFailed) {
       exchanges_.clear();
       const auto failure = communicator_.failure();
@@ -215,8 +253,8 @@ void Driver::look_at_exchanges() {
                               failure ? failure->suspects : std::vector<Rank>{}, now());
       return;
     }
-    const auto done = std::move(exchanges_.front().done);
-    exchanges_.pop_front();
+    const auto done = std::move(exchanges_[next].done);
+    exchanges_.erase(exchanges_.begin() + static_cast<std::ptrdiff_t>(next));
     done();
   }
 }
@@ -257,6 +295,7 @@ RankOutcome Driver::run() {
   lane_.reset();  // a step that is under way ends first
   outcome_.seconds = std::chrono::duration<double>(Clock::now() - begin).count();
   outcome_.compute_seconds = trainer_.compute_seconds();
+  outcome_.bytes_sent_at_end = communicator_.counters().bytes_sent - bytes_before_;
   board_.reset();
   return std::move(outcome_);
 }

@@ -21,7 +21,8 @@ namespace concerto {
 struct RankOutcome {
   std::optional<FailRun> failure;  ///< nothing: finished
   std::vector<EpochRecord> epochs;
-  std::vector<std::uint64_t> bytes_sent;  ///< of each epoch's row exchanges and sums
+  std::vector<std::uint64_t> bytes_sent;  ///< of each epoch's rows and sums
+  std::uint64_t bytes_sent_at_end = 0;    ///< of the result
   double seconds = 0.0;                   ///< from the first step to the end
   double compute_seconds = 0.0;           ///< of them in compute effects
 };

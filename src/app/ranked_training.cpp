@@ -91,16 +91,6 @@ std::unique_ptr<Communicator> connect(const JobEnvironment& job, Store& store, c
   return std::move(made).value();
 }
 
-/// The factors are gathered rather than the Gram matrices of their rows, which would be smaller only where one side has
-/// more rows than f / 2 times the other's.
-std::string collective_words(const TableShape& users, const TableShape& items) {
-  const double rank = users.rank;
-  const double factors = rank;  // floats a user row
-  const double grams = rank * (rank + 3) / 2 * items.rows / std::max<double>(users.rows, 1);
-  return fmt::format("all-gather of factors: {:.0f} floats a user row; Gram matrices of item rows would be {:.0f}",
-                     factors, grams);
-}
-
 }  // namespace
 
 std::uint32_t threads_of_rank(const JobEnvironment& job, std::uint32_t configured, unsigned usable, unsigned present) {
@@ -127,10 +117,7 @@ TrainResult train_as_rank(const JobEnvironment& job, Store& store, const RankedI
   const std::unique_ptr<Communicator> communicator = connect(job, store, config, ranks);
 
   RankRun run;
-  run.node.rank = job.rank;
-  run.node.ranks = job.world_size;
-  run.node.epochs = inputs.options.epochs;
-  run.node.rounds = sharding.rounds;
+  run.node = node_options(inputs.options, sharding);
   run.node.limits.heartbeat_every = milliseconds(config.cluster.heartbeat_ms);
   run.node.limits.dead_after = milliseconds(config.cluster.dead_after_ms);
   run.node.limits.stalled_after = milliseconds(config.cluster.stalled_after_ms);
@@ -148,14 +135,15 @@ TrainResult train_as_rank(const JobEnvironment& job, Store& store, const RankedI
   if (outcome.failure) throw Error(ErrorCode::kIo, outcome.failure->failure.message, fmt::format("rank {}", job.rank));
 
   facts.collectives = communicator->name();
-  facts.collective = collective_words({inputs.data.train.users().size(), inputs.options.rank, false},
-                                      {inputs.data.train.items().size(), inputs.options.rank, false});
+  const MoveFacts moves = trainer.moves();
+  facts.schedule = moves.schedule;
+  facts.collective = moves.words;
   facts.ranks = job.world_size;
-  facts.rounds = sharding.rounds;
-  const LoadFacts load = load_of(trainer.plan());
-  facts.largest_load = load.mean > 0.0 ? load.largest / load.mean : 1.0;
+  facts.rounds = moves.rounds;
+  facts.largest_load = moves.load.mean > 0.0 ? moves.load.largest / moves.load.mean : 1.0;
   facts.bytes_sent = outcome.bytes_sent;
-  facts.least_bytes_per_epoch = trainer.least_bytes_per_epoch();
+  facts.bytes_sent_at_end = outcome.bytes_sent_at_end;
+  facts.least_bytes_per_epoch = moves.least_bytes_per_epoch;
   facts.seconds = outcome.seconds;
   facts.compute_seconds = outcome.compute_seconds;
   TrainResult result = trainer.finish();

@@ -81,6 +81,7 @@ Json final_json(const TrainReport& report) {
 Json replication_json(const ReplicationFacts& facts) {
   return {{"level", facts.level},
           {"ranks", facts.ranks},
+          {"schedule", facts.schedule},
           {"rounds", facts.rounds},
           {"collectives", facts.collectives},
           {"collective", facts.collective},
@@ -88,6 +89,7 @@ Json replication_json(const ReplicationFacts& facts) {
           {"largest_load", facts.largest_load},
           {"least_bytes_per_epoch", facts.least_bytes_per_epoch},
           {"bytes_sent", facts.bytes_sent},
+          {"bytes_sent_at_end", facts.bytes_sent_at_end},
           {"seconds", facts.seconds},
           {"compute_seconds", facts.compute_seconds},
           {"waiting_share", facts.seconds > 0.0 ? 1.0 - facts.compute_seconds / facts.seconds : 0.0}};

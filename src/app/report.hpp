@@ -38,12 +38,14 @@ struct DataFacts {
 struct ReplicationFacts {
   std::string level = "strong";
   std::string collectives;  ///< "gloo"
-  std::string collective;   ///< what a half-sweep uses, and the cost of the other way
+  std::string schedule;     ///< "alternating", "rotating"
+  std::string collective;   ///< what moves how, and the cost of another way
   std::uint32_t ranks = 1;
-  std::uint32_t rounds = 0;
+  std::uint32_t rounds = 0;                 ///< steps of a rank in a sweep
   double largest_load = 0.0;                ///< predicted work of a rank, as a multiple of the mean
-  std::uint64_t least_bytes_per_epoch = 0;  ///< that a ring all-gather of the factors can send
+  std::uint64_t least_bytes_per_epoch = 0;  ///< that the schedule can send of rows, a rank, for equal shares
   std::vector<std::uint64_t> bytes_sent;    ///< by this rank, in each epoch
+  std::uint64_t bytes_sent_at_end = 0;      ///< by this rank, of the result
   double seconds = 0.0;                     ///< from the first step to the end
   double compute_seconds = 0.0;             ///< of them spent computing
   bool is_encrypted = false;

@@ -1,144 +1,137 @@
-// The strong schedule of a rank, and how it finds whom to blame.
+// A rank's life between schedules, and how it finds whom to blame.
 #include "concerto/node/node.hpp"
-
-#include <algorithm>
 
 #include <fmt/format.h>
 
 #include "concerto/base/check.hpp"
 
+#include "epoch_schedule.hpp"
+
 namespace concerto {
-namespace {
-
-/// Steps that have been begun and are not finished: one runs, and the next waits beside it, so that the compute lane
-/// need not wait for the node.
-constexpr std::uint32_t kStepsAhead = 2;
-
-std::string_view name_of(Side side) {
-  return side == Side::kItems ? "items" : "users";
-}
-
-std::string place_of(std::uint32_t epoch, Side side, std::uint32_t round) {
-  return fmt::format("epoch {}, {}, round {}", epoch, name_of(side), round);
-}
-
-}  // namespace
-
 Node::Node(const NodeOptions& options, Incarnation incarnation, Tick now)
     : options_(options), incarnation_(incarnation), detector_(options.ranks, options.rank, options.limits, now) {
   CONCERTO_CHECK(options.epochs > 0 && options.rounds > 0, "a run of no epochs or no rounds");
+  schedule_ = options.schedule == ScheduleKind::kRotating ? make_rotating_schedule(options)
+                                                          : make_alternating_schedule(options);
 }
+Node::~Node() = default;
+Node::Node(Node&&) noexcept = default;
+Node& Node::operator=(Node&&) noexcept = default;
 
 std::vector<Effect> Node::take_effects() {
-  return std::exchange(effects_, {});
+  return std::exchange(out_.effects, {});
+}
+
+template <class Exchange>
+void Node::exchange(Phase phase, Exchange effect, void (Node::*done)()) {
+  phase_ = phase;
+  if (options_.ranks == 1) return (this->*done)();
+  effect.operation = out_.next_operation();
+  out_.push(effect);
 }
 
 void Node::start(Tick now) {
   CONCERTO_CHECK(phase_ == Phase::kIdle, "a node is started once");
-  if (options_.ranks > 1) {
-    phase_ = Phase::kExchangingFacts;
-    effects_.push_back(ExchangeFacts{operations_++});
-  } else {
-    begin_half_sweep(Side::kItems);
-  }
+  exchange(Phase::kExchangingFacts, ExchangeFacts{}, &Node::facts_exchanged);
   tick(now);
 }
 
+// Every event may have been overtaken by a failure: then it says nothing any more.
+
 void Node::facts_exchanged() {
-  if (phase_ == Phase::kExchangingFacts) begin_half_sweep(Side::kItems);
+  if (phase_ == Phase::kExchangingFacts) begin_epoch();
 }
 
-void Node::begin_half_sweep(Side side) {
-  phase_ = Phase::kBeginning;
-  side_ = side;
-  started_ = solved_ = installed_ = 0;
-  effects_.push_back(BeginHalfSweep{epoch_, side});
+void Node::begin_epoch() {
+  phase_ = Phase::kTraining;
+  schedule_->begin(epoch_, out_);
 }
 
-void Node::half_sweep_begun() {
-  if (phase_ != Phase::kBeginning) return;  // overtaken by a failure
-  phase_ = Phase::kSweeping;
-  run_next_steps();
-}
-
-void Node::run_next_steps() {
-  while (started_ < std::min(options_.rounds, solved_ + kStepsAhead)) {
-    effects_.push_back(RunStep{{epoch_, side_, started_++}});
-  }
+void Node::sweep_begun() {
+  if (phase_ == Phase::kTraining) schedule_->sweep_begun(out_);
 }
 
 void Node::step_finished(const StepId& step) {
-  if (phase_ != Phase::kSweeping) return;
-  CONCERTO_CHECK(step == (StepId{epoch_, side_, solved_}), "a step finished that was not the next");
-  ++solved_;
-  if (options_.ranks > 1) {
-    effects_.push_back(ExchangeRows{step, operations_++});
-  } else {
-    ++installed_;
-  }
-  run_next_steps();
-  end_half_sweep_if_complete();
+  if (phase_ != Phase::kTraining) return;
+  schedule_->step_finished(step, out_);
+  end_epoch_if_complete();
 }
 
 void Node::rows_exchanged(const StepId& step) {
-  if (phase_ != Phase::kSweeping) return;
-  CONCERTO_CHECK(step.epoch == epoch_ && step.side == side_ && step.round < solved_, "an exchange that was not begun");
-  effects_.push_back(InstallRows{step});
+  if (phase_ == Phase::kTraining) schedule_->rows_exchanged(step, out_);
 }
 
 void Node::rows_installed(const StepId& step) {
-  if (phase_ != Phase::kSweeping) return;
-  CONCERTO_CHECK(step.epoch == epoch_ && step.side == side_, "rows of another half-sweep were installed");
-  ++installed_;
-  end_half_sweep_if_complete();
+  if (phase_ != Phase::kTraining) return;
+  schedule_->rows_installed(step, out_);
+  end_epoch_if_complete();
 }
 
-void Node::end_half_sweep_if_complete() {
-  if (installed_ < options_.rounds) return;
-  if (side_ == Side::kItems) {
-    begin_half_sweep(Side::kUsers);
-  } else {
-    phase_ = Phase::kMeasuring;
-    effects_.push_back(MeasureEpoch{epoch_});
-  }
+void Node::block_sent(const BlockPass& pass) {
+  if (phase_ == Phase::kTraining) schedule_->block_sent(pass, out_);
+}
+
+void Node::block_received(const BlockPass& pass) {
+  if (phase_ == Phase::kTraining) schedule_->block_received(pass, out_);
+}
+
+void Node::end_epoch_if_complete() {
+  if (!schedule_->is_complete()) return;
+  phase_ = Phase::kMeasuring;
+  out_.push(MeasureEpoch{epoch_});
 }
 
 void Node::epoch_measured() {
-  if (phase_ != Phase::kMeasuring) return;
-  if (options_.ranks > 1) {
-    phase_ = Phase::kExchangingSums;
-    effects_.push_back(ExchangeSums{epoch_, operations_++});
-  } else {
-    phase_ = Phase::kDeciding;
-    effects_.push_back(DecideEpoch{epoch_});
-  }
+  if (phase_ == Phase::kMeasuring) exchange(Phase::kExchangingSums, ExchangeSums{}, &Node::sums_exchanged);
 }
 
 void Node::sums_exchanged() {
-  if (phase_ != Phase::kExchangingSums) return;
-  phase_ = Phase::kDeciding;
-  effects_.push_back(DecideEpoch{epoch_});
+  if (phase_ == Phase::kExchangingSums) {
+    phase_ = Phase::kDeciding;
+    out_.push(DecideEpoch{epoch_});
+  } else if (phase_ == Phase::kExchangingResultSums) {
+    phase_ = Phase::kTakingResult;
+    out_.push(TakeResult{});
+  }
 }
 
 void Node::epoch_decided(bool goes_on) {
   if (phase_ != Phase::kDeciding) return;
-  if (!goes_on || epoch_ == options_.epochs) {
-    phase_ = Phase::kEnding;
-    if (options_.ranks > 1) {
-      effects_.push_back(MeetAtEnd{operations_++});
-    } else {
-      met_at_end();
-    }
-    return;
+  if (goes_on && epoch_ < options_.epochs) {
+    ++epoch_;
+    begin_epoch();
+  } else {
+    phase_ = Phase::kPreparingResult;
+    out_.push(PrepareResult{});
   }
-  ++epoch_;
-  begin_half_sweep(Side::kItems);
+}
+
+void Node::result_prepared() {
+  if (phase_ == Phase::kPreparingResult) {
+    exchange(Phase::kExchangingResult, ExchangeResult{}, &Node::result_exchanged);
+  }
+}
+
+void Node::result_exchanged() {
+  if (phase_ != Phase::kExchangingResult) return;
+  phase_ = Phase::kMeasuringResult;
+  out_.push(MeasureResult{});
+}
+
+void Node::result_measured() {
+  if (phase_ == Phase::kMeasuringResult) {
+    exchange(Phase::kExchangingResultSums, ExchangeSums{}, &Node::sums_exchanged);
+  }
+}
+
+void Node::result_taken() {
+  if (phase_ == Phase::kTakingResult) exchange(Phase::kMeeting, MeetAtEnd{}, &Node::met_at_end);
 }
 
 void Node::met_at_end() {
-  if (phase_ != Phase::kEnding) return;
+  if (phase_ != Phase::kMeeting) return;
   phase_ = Phase::kOver;
-  effects_.push_back(FinishRun{epoch_});
+  out_.push(FinishRun{epoch_});
 }
 
 void Node::work_failed(const std::string& message) {
@@ -147,9 +140,9 @@ void Node::work_failed(const std::string& message) {
 
 void Node::fail(Failure failure, Rank blamed) {
   if (phase_ == Phase::kOver) return;
-  if (phase_ != Phase::kBlaming && options_.ranks > 1) effects_.push_back(AbortCollectives{failure.message});
+  if (phase_ != Phase::kBlaming && options_.ranks > 1) out_.push(AbortCollectives{failure.message});
   phase_ = Phase::kOver;
-  effects_.push_back(FailRun{std::move(failure), blamed});
+  out_.push(FailRun{std::move(failure), blamed});
 }
 
 void Node::collective_failed(const Failure& failure, const std::vector<Rank>& suspects, Tick now) {
@@ -157,7 +150,7 @@ void Node::collective_failed(const Failure& failure, const std::vector<Rank>& su
   failure_ = failure;
   suspects_ = suspects;
   failed_at_ = now;
-  effects_.push_back(AbortCollectives{failure.message});
+  out_.push(AbortCollectives{failure.message});
   // Ranks that do not do the same thing, or bytes that are not what was sent: the communicator knows, nobody is dead.
   const bool is_certain = failure.kind == FailureKind::kMismatch || failure.kind == FailureKind::kCorrupt;
   phase_ = Phase::kBlaming;
@@ -214,7 +207,7 @@ void Node::tick(Tick now) {
   if (!has_ticked_ || now - last_heartbeat_ >= options_.limits.heartbeat_every) {
     has_ticked_ = true;
     last_heartbeat_ = now;
-    if (options_.ranks > 1) effects_.push_back(PublishHeartbeat{heartbeat()});
+    if (options_.ranks > 1) out_.push(PublishHeartbeat{heartbeat()});
   }
   if (phase_ == Phase::kBlaming) {
     blame(now);
@@ -232,17 +225,19 @@ void Node::tick(Tick now) {
 }
 
 Heartbeat Node::heartbeat() const {
-  return {incarnation_, epoch_, operations_, progress_, owes()};
+  return {incarnation_, epoch_, out_.operations, progress_, owes()};
 }
 
-/// Whether others may be waiting for this rank: it has work of its own, rather than waiting in collectives for theirs.
+/// Whether others may be waiting for this rank: it has work of its own, rather than waiting in exchanges for theirs.
 bool Node::owes() const {
   switch (phase_) {
-    case Phase::kSweeping:
-      return solved_ < options_.rounds;
-    case Phase::kBeginning:
+    case Phase::kTraining:
+      return schedule_->owes();
     case Phase::kMeasuring:
     case Phase::kDeciding:
+    case Phase::kPreparingResult:
+    case Phase::kMeasuringResult:
+    case Phase::kTakingResult:
       return true;
     default:
       return false;
@@ -251,17 +246,23 @@ bool Node::owes() const {
 
 std::string Node::place() const {
   switch (phase_) {
+    case Phase::kIdle:
+    case Phase::kExchangingFacts:
+      return "the start";
     case Phase::kMeasuring:
     case Phase::kExchangingSums:
     case Phase::kDeciding:
       return fmt::format("epoch {}, measuring", epoch_);
-    case Phase::kEnding:
+    case Phase::kPreparingResult:
+    case Phase::kExchangingResult:
+    case Phase::kMeasuringResult:
+    case Phase::kExchangingResultSums:
+    case Phase::kTakingResult:
+      return "the result";
+    case Phase::kMeeting:
       return "the end";
-    case Phase::kIdle:
-    case Phase::kExchangingFacts:
-      return "the start";
     default:
-      return place_of(epoch_, side_, solved_ < options_.rounds ? solved_ : options_.rounds - 1);
+      return fmt::format("epoch {}, {}", epoch_, schedule_->place());
   }
 }
 

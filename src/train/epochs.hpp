@@ -50,6 +50,18 @@ void solve_users(TrainingState& state);
 /// The work of a row, for cutting steps of equal length.
 [[nodiscard]] WorkModel als_work(const TrainOptions& options);
 [[nodiscard]] WorkModel subspace_work(const TrainOptions& options);
+[[nodiscard]] WorkModel sgd_work();
+
+/// What SGD moves, and by which entries.
+struct SgdBuffers {
+  const Buffer* grid = nullptr;
+  Buffer* users = nullptr;
+  Buffer* items = nullptr;
+};
+/// The pass of an epoch, from 1, over one of the `grids` that the epoch goes through: its rate, and an order that
+/// belongs to the epoch and the grid.
+[[nodiscard]] SgdStep sgd_step(const TrainOptions& options, const Objective& objective, std::uint32_t epoch,
+                               std::uint32_t grid, std::uint32_t grids, const SgdBuffers& buffers);
 
 /// Both half-sweeps of an alternating epoch: `solve` is called for each step with the side, its rows, and the Gram of
 /// the fixed side (null for explicit objectives).

@@ -1,5 +1,5 @@
-// Rows of a table without padding, one after another in a buffer, as they travel: rank floats, then the bias if there
-// is one.
+// Rows of a table without padding, one after another in a buffer, as they travel: rank floats, then the bias and the
+// optimizer state if there are any.
 #pragma once
 
 #include <cstddef>
@@ -14,44 +14,66 @@
 
 namespace concerto {
 
+/// A table on the host as it travels: factors and biases, and the optimizer state, one float a row, where rows have
+/// one.
+struct HostRows {
+  FactorTable factors;
+  std::vector<float> state;  ///< empty: none
+};
+
 /// The whole table's place in a buffer; which rows of it are up to date is the user's to know. Host memory.
 class PackedRows {
  public:
   PackedRows() = default;
-  explicit PackedRows(const TableShape& shape)
-      : rank_(shape.rank), biases_(shape.biases), buffer_(bytes_of(shape.rows)) {}
+  PackedRows(const TableShape& shape, bool has_state)
+      : rank_(shape.rank), biases_(shape.biases), has_state_(has_state), buffer_(bytes_of(shape.rows)) {}
 
-  [[nodiscard]] std::size_t row_bytes() const noexcept { return (rank_ + (biases_ ? 1U : 0U)) * sizeof(float); }
+  [[nodiscard]] std::size_t row_bytes() const noexcept {
+    return (rank_ + (biases_ ? 1U : 0U) + (has_state_ ? 1U : 0U)) * sizeof(float);
+  }
   [[nodiscard]] std::size_t bytes_of(RowIndex rows) const noexcept { return rows * row_bytes(); }
   [[nodiscard]] std::size_t offset(RowIndex row) const noexcept { return row * row_bytes(); }
   [[nodiscard]] std::span<std::byte> bytes() noexcept { return buffer_; }
+  [[nodiscard]] std::span<std::byte> bytes(RowRange rows) noexcept {
+    return bytes().subspan(offset(rows.begin), bytes_of(rows.size()));
+  }
 
-  void pack(const FactorTable& table, RowRange rows) { pack(table, rows, buffer_.data() + offset(rows.begin)); }
-  void unpack(RowRange rows, FactorTable& table) const {
+  void pack(const HostRows& host, RowRange rows) { pack(host, rows, buffer_.data() + offset(rows.begin)); }
+  void unpack(RowRange rows, HostRows& host) const {
     const std::byte* from = buffer_.data() + offset(rows.begin);
-    for (RowIndex r = rows.begin; r < rows.end; ++r, from += row_bytes()) {
-      std::memcpy(table.row(r).data(), from, rank_ * sizeof(float));
-      if (biases_) std::memcpy(&table.biases()[r], from + rank_ * sizeof(float), sizeof(float));
+    const auto take = [&from](float* to, std::size_t count) {
+      std::memcpy(to, from, count * sizeof(float));
+      from += count * sizeof(float);
+    };
+    for (RowIndex r = rows.begin; r < rows.end; ++r) {
+      take(host.factors.row(r).data(), rank_);
+      if (biases_) take(&host.factors.biases()[r], 1);
+      if (has_state_) take(&host.state[r], 1);
     }
   }
   /// The checksum of the rows as they would travel.
-  [[nodiscard]] std::uint64_t digest(const FactorTable& table, RowRange rows) const {
+  [[nodiscard]] std::uint64_t digest(const HostRows& host, RowRange rows) const {
     std::vector<std::byte> bytes(bytes_of(rows.size()));
-    pack(table, rows, bytes.data());
+    pack(host, rows, bytes.data());
     return checksum(bytes);
   }
 
  private:
-  void pack(const FactorTable& table, RowRange rows, std::byte* to) const {
-    for (RowIndex r = rows.begin; r < rows.end; ++r, to += row_bytes()) {
-      std::memcpy(to, table.row(r).data(), rank_ * sizeof(float));
-      const float bias = table.bias(r);
-      if (biases_) std::memcpy(to + rank_ * sizeof(float), &bias, sizeof bias);
+  void pack(const HostRows& host, RowRange rows, std::byte* to) const {
+    const auto put = [&to](const float* from, std::size_t count) {
+      std::memcpy(to, from, count * sizeof(float));
+      to += count * sizeof(float);
+    };
+    for (RowIndex r = rows.begin; r < rows.end; ++r) {
+      put(host.factors.row(r).data(), rank_);
+      if (biases_) put(&host.factors.biases()[r], 1);
+      if (has_state_) put(&host.state[r], 1);
     }
   }
 
   std::uint32_t rank_ = 0;
   bool biases_ = false;
+  bool has_state_ = false;
   std::vector<std::byte> buffer_;
 };
 

@@ -3,20 +3,30 @@
 
 namespace concerto {
 
+SgdStep sgd_step(const TrainOptions& options, const Objective& objective, std::uint32_t epoch, std::uint32_t grid,
+                 std::uint32_t grids, const SgdBuffers& buffers) {
+  SgdStep step;
+  step.grid = buffers.grid;
+  step.users = buffers.users;
+  step.items = buffers.items;
+  step.objective = objective;
+  step.epoch = (epoch - 1) * grids + grid;
+  step.rate = options.learning_rate / (1.0 + options.decay * (epoch - 1));
+  step.nonnegative = options.nonnegative;
+  step.seed = options.seed;
+  return step;
+}
+
 bool run_sgd_epoch(TrainingState& state, const EpochContext& context) {
   if (context.stop.stop_requested()) return false;
-  SgdStep step;
-  step.grid = state.grid.get();
-  step.users = state.users.get();
-  step.items = state.items.get();
-  step.objective = state.objective;
-  step.epoch = context.epoch - 1;
-  step.rate = state.options.learning_rate / (1.0 + state.options.decay * step.epoch);
-  step.nonnegative = state.options.nonnegative;
-  step.seed = state.options.seed;
-  state.backend.sgd_epoch(step);
+  state.backend.sgd_epoch(sgd_step(state.options, state.objective, context.epoch, 0, 1,
+                                   {state.grid.get(), state.users.get(), state.items.get()}));
   if (context.on_step) context.on_step(1.0);
   return true;
+}
+
+WorkModel sgd_work() {
+  return {1.0, 1.0};  // a row's state is loaded and stored once a pass, about what an update costs
 }
 
 }  // namespace concerto

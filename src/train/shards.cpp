@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "concerto/base/check.hpp"
+#include "concerto/compute/sgd_order.hpp"
 #include "concerto/replication/placement.hpp"
 
 namespace concerto {
@@ -109,15 +110,49 @@ CompressedMatrix keep_rows(const CompressedRows& matrix, std::span<const RowRang
   return kept;
 }
 
-LoadFacts load_of(const ShardPlan& plan) {
-  std::vector<double> load(plan.ranks, 0.0);
-  for (const TableShards* shards : {&plan.users, &plan.items}) {
+CompressedMatrix keep_columns(const CompressedRows& matrix, RowRange columns) {
+  CompressedMatrix kept;
+  kept.rows = matrix.rows;
+  kept.column_count = matrix.column_count;
+  kept.offsets.reserve(std::size_t{matrix.rows} + 1);
+  kept.offsets.push_back(0);
+  for (RowIndex r = 0; r < matrix.rows; ++r) {
+    const auto row = matrix.row_columns(r);
+    const auto from = std::ranges::lower_bound(row, columns.begin);
+    const auto to = std::lower_bound(from, row.end(), columns.end);
+    kept.columns.insert(kept.columns.end(), from, to);
+    if (!matrix.values.empty() && from != to) {
+      const auto values = matrix.row_values(r).subspan(static_cast<std::size_t>(from - row.begin()),
+                                                       static_cast<std::size_t>(to - from));
+      kept.values.insert(kept.values.end(), values.begin(), values.end());
+    }
+    kept.offsets.push_back(kept.columns.size());
+  }
+  return kept;
+}
+
+std::vector<RowRange> cut_item_parts(const CompressedRows& by_item, std::uint32_t count) {
+  constexpr std::uint64_t kChunksOfPart = 8;  // fewer would make parts unequal
+  std::vector<RowRange> parts = sgd_cut(by_item, count);
+  if (chunk_count(by_item.rows) < kChunksOfPart * count) return parts;
+  const RowIndex size = chunk_rows(by_item.rows);
+  for (std::size_t p = 0; p + 1 < parts.size(); ++p) {
+    // To the nearest border of chunks; 64 bits, since the last border may lie behind the last row number.
+    const std::uint64_t border = (std::uint64_t{parts[p].end} + size / 2) / size * size;
+    parts[p].end = parts[p + 1].begin = static_cast<RowIndex>(std::min<std::uint64_t>(border, by_item.rows));
+  }
+  return parts;
+}
+
+LoadFacts load_of(std::initializer_list<const TableShards*> tables, Rank ranks) {
+  std::vector<double> load(ranks, 0.0);
+  for (const TableShards* shards : tables) {
     for (std::size_t b = 0; b < shards->blocks.size(); ++b) load[shards->owners[b]] += shards->work[b];
   }
   LoadFacts facts;
   for (const double l : load) {
     facts.largest = std::max(facts.largest, l);
-    facts.mean += l / static_cast<double>(plan.ranks);
+    facts.mean += l / static_cast<double>(ranks);
   }
   return facts;
 }

@@ -23,6 +23,7 @@ regularization = 0.05
 [solver]
 kind = "{kind}"
 inner = "cholesky"
+momentum = {momentum}
 slice = 5
 epochs = {epochs}
 
@@ -53,8 +54,9 @@ class ClusterTest(LaunchingTest):
                                   timeout=60, env=clean_environment())
         self.assertEqual(finished.returncode, 0, finished.stderr)
 
-    def configure(self, epochs=3, kind="als", objective="explicit"):
-        (self.scratch / "run.toml").write_text(CONFIG.format(epochs=epochs, kind=kind, objective=objective))
+    def configure(self, epochs=3, kind="als", objective="explicit", momentum=0.0):
+        (self.scratch / "run.toml").write_text(CONFIG.format(epochs=epochs, kind=kind, objective=objective,
+                                                             momentum=momentum))
 
     def train(self, ranks, *options):
         return self.launch("--nproc-per-node", ranks, "--", PROGRAM, "train", "run.toml", *options)
@@ -63,18 +65,42 @@ class ClusterTest(LaunchingTest):
         return {path.name: path.read_bytes() for path in (self.scratch / model).glob("*.bin")}
 
     def test_any_number_of_ranks_writes_the_model_of_one_process(self):
-        for kind, objective in (("als", "explicit"), ("als", "implicit"), ("subspace", "explicit")):
-            self.configure(kind=kind, objective=objective)
+        for kind, objective, momentum in (("als", "explicit", 0.0), ("als", "implicit", 0.0), ("als", "explicit", 0.3),
+                                          ("subspace", "explicit", 0.0)):
+            self.configure(kind=kind, objective=objective, momentum=momentum)
             self.run_well("train", "run.toml", "--set", "output.model=alone")
             expected = self.factors("alone")
             self.assertGreaterEqual(len(expected), 4)
             for ranks in (1, 2, 3, 4):
-                with self.subTest(kind=kind, objective=objective, ranks=ranks):
+                with self.subTest(kind=kind, objective=objective, momentum=momentum, ranks=ranks):
                     finished = self.train(ranks)
                     self.assertEqual(finished.returncode, 0, finished.stderr)
                     self.assertEqual(self.factors("model"), expected)
                     replication = json.loads((self.scratch / "report.json").read_text())["replication"]
                     self.assertEqual((replication["ranks"], replication["level"]), (ranks, "strong"))
+                    self.assertEqual(replication["schedule"], "alternating")
+
+    def test_sgd_rotates_over_ranks_with_the_quality_of_one_process(self):
+        self.configure(kind="sgd", epochs=20)
+        options = ("--set", "model.biases=true", "--set", "evaluate.metrics=[\"rmse\"]", "--set",
+                   "data.test=synthetic/test.txt")
+        self.run_well("train", "run.toml", *options)
+        report = self.scratch / "report.json"
+        alone = json.loads(report.read_text())["final"]["metrics"]["rmse"]
+        for ranks in (1, 2, 3, 4):
+            with self.subTest(ranks=ranks):
+                finished = self.train(ranks, *options)
+                self.assertEqual(finished.returncode, 0, finished.stderr)
+                written = json.loads(report.read_text())
+                self.assertLess(abs(written["final"]["metrics"]["rmse"] / alone - 1), 0.02)
+                replication = written["replication"]
+                self.assertEqual((replication["schedule"], replication["rounds"]), ("rotating", 2 * ranks))
+                self.assertIn(f"{ranks} strata of 2 parts", replication["collective"])
+                self.assertEqual(replication["least_bytes_per_epoch"], 2 * (400 * 14 * 4 * (ranks - 1) // ranks))
+                expected = self.factors("model")
+                again = self.train(ranks, *options, "--set", "compute.threads=2", "--set", "output.model=again")
+                self.assertEqual(again.returncode, 0, again.stderr)
+                self.assertEqual(self.factors("again"), expected)
 
     def test_ranks_with_different_configurations_say_so(self):
         self.configure()
@@ -85,15 +111,9 @@ class ClusterTest(LaunchingTest):
         self.assertEqual(finished.returncode, 2, finished.stderr)
         self.assertIn("model.rank is 12 on rank 0 and 13 on rank 1", finished.stderr)
 
-    def test_what_several_ranks_do_not_do_is_refused(self):
-        self.configure(kind="sgd")
-        finished = self.train(2)
-        self.assertEqual(finished.returncode, 2)
-        self.assertIn("solver.kind: sgd does not run on several ranks yet", finished.stderr)
-
-    def start_long_run(self, ranks):
+    def start_long_run(self, ranks, kind="als"):
         """A run that has reached its third epoch; the launcher and the processes of its ranks by number."""
-        self.configure(epochs=1000000)
+        self.configure(epochs=1000000, kind=kind)
         process = self.start("--nproc-per-node", ranks, "--", PROGRAM, "train", "run.toml")
         seen = []
         while not any("epoch 3/" in line for line in seen):
@@ -114,28 +134,32 @@ class ClusterTest(LaunchingTest):
         return process, found
 
     def test_a_killed_rank_ends_the_run_and_is_named(self):
-        process, ranks = self.start_long_run(3)
-        os.kill(ranks[1], signal.SIGKILL)
-        _, err = process.communicate(timeout=60)
-        self.assertEqual(process.returncode, 128 + 9)
-        self.assertIn(f"rank 1 (process {ranks[1]}) ended with signal 9", err)
-        self.assertFalse((self.scratch / "model").exists())
+        for kind in ("als", "sgd"):
+            with self.subTest(kind=kind):
+                process, ranks = self.start_long_run(3, kind)
+                os.kill(ranks[1], signal.SIGKILL)
+                _, err = process.communicate(timeout=60)
+                self.assertEqual(process.returncode, 128 + 9)
+                self.assertIn(f"rank 1 (process {ranks[1]}) ended with signal 9", err)
+                self.assertFalse((self.scratch / "model").exists())
 
     def test_a_stopped_rank_is_named_by_the_others(self):
-        process, ranks = self.start_long_run(3)
-        began = time.monotonic()
-        os.kill(ranks[2], signal.SIGSTOP)
-        try:
-            _, err = process.communicate(timeout=90)
-        finally:
-            try:
-                os.kill(ranks[2], signal.SIGCONT)
-            except OSError:
-                pass
-        self.assertNotEqual(process.returncode, 0)
-        self.assertRegex(err, r"rank 2 is dead: (no heartbeat for|its lease in the store)")
-        self.assertLess(time.monotonic() - began, 60)
-        self.assertFalse((self.scratch / "model").exists())
+        for kind in ("als", "sgd"):
+            with self.subTest(kind=kind):
+                process, ranks = self.start_long_run(3, kind)
+                began = time.monotonic()
+                os.kill(ranks[2], signal.SIGSTOP)
+                try:
+                    _, err = process.communicate(timeout=90)
+                finally:
+                    try:
+                        os.kill(ranks[2], signal.SIGCONT)
+                    except OSError:
+                        pass
+                self.assertNotEqual(process.returncode, 0)
+                self.assertRegex(err, r"rank 2 is dead: (no heartbeat for|its lease in the store)")
+                self.assertLess(time.monotonic() - began, 60)
+                self.assertFalse((self.scratch / "model").exists())
 
     def test_an_interrupt_keeps_the_last_epoch_of_all(self):
         process, _ = self.start_long_run(2)

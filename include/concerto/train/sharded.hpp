@@ -1,11 +1,14 @@
 // One rank's part of a training by many: what its node's compute effects do, over a backend that holds a copy of both
 // tables and the entries of the rank's own rows.
 //
-// Every rank owns blocks of both tables (shards.hpp). It solves its own rows against its copy of the other side, gives
-// them to the others and takes theirs, so that all copies are equal at each end of a half-sweep. Sums over rows are
-// made a chunk each and added along the tree of chunks by every rank alike, so that what is decided from them is the
-// same everywhere, and factors do not depend on the number of ranks (als with cholesky, subspace: to the byte on the
-// cpu). Nothing here communicates: buffers and their layout are handed to the driver.
+// als and subspace: every rank owns blocks of both tables (shards.hpp). It solves its own rows against its copy of the
+// other side, gives them to the others and takes theirs, so that all copies are equal at each end of a half-sweep, and
+// factors do not depend on the number of ranks (als with cholesky, subspace: to the byte on the cpu).
+// sgd: every rank owns blocks of users and trains on their entries; parts of the items go round (node/rotation.hpp)
+// with all their state. Items are equal everywhere after an epoch; users' rows are current on their owners, and
+// everywhere in the result. Factors depend on the number of ranks, and on nothing else. Sums over rows are made a chunk
+// each and added along the tree of chunks by every rank alike, so that what is decided from them is the same
+// everywhere. Nothing here communicates: buffers and their layout are handed to the driver.
 #pragma once
 
 #include <cstddef>
@@ -13,6 +16,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "concerto/comm/communicator.hpp"
@@ -37,10 +41,26 @@ struct ShardedOptions {
   std::uint32_t digest_every = 5;  ///< epochs between comparisons of all copies; 0: never
 };
 
+/// Parts of the items to a rank in the rotation of sgd: one is worked on while the other travels.
+inline constexpr std::uint32_t kPartsPerRank = 2;
+[[nodiscard]] Rotation rotation_of(const TrainOptions& options, const ShardedOptions& sharding);
+
+/// The node's part of the options of a run: ranks, epochs and the schedule that goes with the solver.
+[[nodiscard]] NodeOptions node_options(const TrainOptions& options, const ShardedOptions& sharding);
+
+/// What moves between ranks.
+struct MoveFacts {
+  std::string schedule;                     ///< "alternating", "rotating"
+  std::string words;                        ///< what moves how, and what another way would cost where there is one
+  std::uint32_t rounds = 0;                 ///< steps of a rank in a sweep
+  LoadFacts load;                           ///< predicted, in the solver's units
+  std::uint64_t least_bytes_per_epoch = 0;  ///< that a rank can send of rows, for equal shares
+};
+
 class ShardedTrainer {
  public:
   /// `data`, `test` and `validation` are the whole run's, the same on all ranks, and outlive the trainer; only their
-  /// own rows are kept in the backend. Error{kUnsupported} for what several ranks do not do yet: sgd, momentum.
+  /// own rows are kept in the backend.
   ShardedTrainer(Backend& backend, const Dataset& data, const HeldOut* test, const HeldOut* validation,
                  const TrainOptions& options, const std::optional<WarmStart>& warm_start,
                  const ShardedOptions& sharding);
@@ -53,30 +73,37 @@ class ShardedTrainer {
   void take_facts();
 
   // The node's compute effects, one at a time.
-  void begin_half_sweep(Side side);
+  void begin_sweep(std::uint32_t epoch, Side side);
   void run_step(const StepId& step);
   void install(const StepId& step);
+  void install_block(const BlockPass& pass);
   /// `stop`: this rank has been asked to stop; then all do, after this epoch.
   void measure(std::uint32_t epoch, bool stop);
   /// Does training go on after this epoch? Error on divergence, and where copies differ: naming table, rows and ranks.
   [[nodiscard]] bool decide(std::uint32_t epoch);
+  /// What is kept becomes the result, exchanged where not all have it and measured where it has not been.
+  void prepare_result();
+  void measure_result();
+  void take_result();
 
   /// The rows of a round. Own rows are in the buffer once run_step is done, the others' may be installed once the
   /// exchange is.
   [[nodiscard]] Exchange rows(const StepId& step);
+  /// A part's place, to be sent from once run_step is done with it or received into.
+  [[nodiscard]] std::span<std::byte> block(const BlockPass& pass);
   [[nodiscard]] Exchange sums();
+  [[nodiscard]] Exchange result();
 
   /// The record of the last decided epoch.
   [[nodiscard]] const EpochRecord& last_epoch() const;
-  /// What was kept, measured; the same on all ranks. After the last epoch, once.
+  /// What was kept, measured; the same on all ranks. After take_result(), once.
   [[nodiscard]] TrainResult finish();
 
-  /// Seconds in steps and in the rest of the compute lane since the start.
+  /// Seconds in compute effects since the start: steps, measuring and all else that is not waiting for others.
   [[nodiscard]] double compute_seconds() const noexcept;
   /// Rows solved and bytes packed or installed: progress for the node.
   [[nodiscard]] std::uint64_t progress() const noexcept;
-  /// The least bytes that this rank's row exchanges of an epoch can take over a ring all-gather.
-  [[nodiscard]] std::uint64_t least_bytes_per_epoch() const noexcept;
+  [[nodiscard]] MoveFacts moves() const;
 
  private:
   class Impl;

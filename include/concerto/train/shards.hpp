@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <span>
 #include <vector>
 
@@ -44,11 +45,18 @@ struct ShardPlan {
 /// entry kept and reads no other.
 [[nodiscard]] CompressedMatrix keep_rows(const CompressedRows& matrix, std::span<const RowRange> rows);
 
-/// The largest and the mean work of a rank over both tables.
+/// The matrix with the entries of these columns alone, in the same rows and columns. Copies as keep_rows does.
+[[nodiscard]] CompressedMatrix keep_columns(const CompressedRows& matrix, RowRange columns);
+
+/// Exactly `count` ranges that cover the items in order, cut at equal numbers of entries: of whole chunks where there
+/// are several to a range, else between rows. A range is empty where one item outweighs it. Only offsets are looked at.
+[[nodiscard]] std::vector<RowRange> cut_item_parts(const CompressedRows& by_item, std::uint32_t count);
+
+/// The largest and the mean work of a rank over these tables.
 struct LoadFacts {
   double largest = 0.0;
   double mean = 0.0;
 };
-[[nodiscard]] LoadFacts load_of(const ShardPlan& plan);
+[[nodiscard]] LoadFacts load_of(std::initializer_list<const TableShards*> tables, Rank ranks);
 
 }  // namespace concerto

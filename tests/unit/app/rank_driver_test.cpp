@@ -10,7 +10,7 @@
 #include "concerto/comm/stores.hpp"
 #include "concerto/compute/backends.hpp"
 
-#include "../train/small_data.hpp"
+#include "../train/ranks.hpp"
 #include "support/inproc_network.hpp"
 #include "support/same_bytes.hpp"
 
@@ -29,6 +29,12 @@ TrainOptions options_of(std::uint32_t epochs) {
   options.rank = 8;
   options.inner = InnerSolver::kCholesky;
   options.epochs = epochs;
+  return options;
+}
+
+TrainOptions sgd_options_of(std::uint32_t epochs) {
+  TrainOptions options = options_of(epochs);
+  options.solver = SolverKind::kSgd;
   return options;
 }
 
@@ -73,12 +79,10 @@ std::vector<Ended> run_ranks(const Dataset& data, const TrainOptions& options, R
         const auto backend = make_cpu_backend(pool);
         TrainOptions own = options;
         if (change) change(r, own);
-        ShardedTrainer trainer(*backend, data, nullptr, nullptr, own, std::nullopt, {r, ranks, 4, 2});
+        const ShardedOptions sharding{r, ranks, 4, 2};
+        ShardedTrainer trainer(*backend, data, nullptr, nullptr, own, std::nullopt, sharding);
         RankRun run;
-        run.node.rank = r;
-        run.node.ranks = ranks;
-        run.node.epochs = options.epochs;
-        run.node.rounds = 4;
+        run.node = node_options(own, sharding);
         run.node.limits = detector;
         run.node.blame_after = Tick{200};
         run.make_board = [&, r](BoardEvents events) {
@@ -126,24 +130,66 @@ TEST(RankDriver, BytesSentAreTheLeastForARingAndWhatSumsTake) {
   EXPECT_LE(sent, rows + rows / 20);
 }
 
+TEST(RankDriver, RanksAsThreadsRotateAsRanksInOneThreadDo) {
+  for (const Dataset& data : {planted_data(700, 300), planted_data(70, 3, 0.9)}) {
+    const TrainOptions options = sgd_options_of(5);
+    for (const Rank ranks : {1U, 2U, 4U}) {
+      SCOPED_TRACE(std::to_string(ranks) + " ranks");
+      test::Ranks alone({&data, nullptr, nullptr, options, 2}, ranks, 4);
+      alone.run();
+      const TrainResult expected = alone.member(0).trainer->finish();
+      const auto ended = run_ranks(data, options, ranks, {});
+      for (const Ended& rank : ended) {
+        ASSERT_TRUE(rank.result) << rank.outcome.failure->failure.message;
+        EXPECT_TRUE(same_bytes(rank.result->users, expected.users));
+        EXPECT_TRUE(same_bytes(rank.result->items, expected.items));
+        EXPECT_EQ(rank.outcome.epochs.back().loss, alone.member(0).epochs.back().loss);
+      }
+    }
+  }
+}
+
+TEST(RankDriver, BytesSentByARotationAreTheLeastAndWhatSumsTake) {
+  const Dataset data = planted_data(1400, 600, 0.05);
+  TrainOptions options = sgd_options_of(2);
+  options.rank = 32;
+  const Rank ranks = 3;
+  std::uint64_t sent = 0;
+  std::uint64_t sent_at_end = 0;
+  for (const Ended& rank : run_ranks(data, options, ranks, {})) {
+    sent += rank.outcome.bytes_sent.front();
+    sent_at_end += rank.outcome.bytes_sent_at_end;
+  }
+  const std::uint64_t item_bytes = std::uint64_t{34} * 4 * 600;
+  const std::uint64_t user_bytes = std::uint64_t{33} * 4 * 1400;
+  EXPECT_GE(sent, 2 * (ranks - 1) * item_bytes);
+  EXPECT_LE(sent, 2 * (ranks - 1) * item_bytes * 21 / 20);
+  EXPECT_GE(sent_at_end, (ranks - 1) * user_bytes);
+  EXPECT_LE(sent_at_end, (ranks - 1) * user_bytes * 21 / 20);
+}
+
 TEST(RankDriver, ARequestToStopOnOneRankEndsAllAlike) {
   const Dataset data = planted_data();
   std::stop_source stop;
   stop.request_stop();
-  for (const Ended& rank : run_ranks(data, options_of(1000), 3, {}, {}, stop.get_token())) {
-    ASSERT_TRUE(rank.result);
-    EXPECT_TRUE(rank.result->was_stopped);
-    EXPECT_EQ(rank.result->kept_epoch, 1U);
+  for (const TrainOptions& options : {options_of(1000), sgd_options_of(1000)}) {
+    for (const Ended& rank : run_ranks(data, options, 3, {}, {}, stop.get_token())) {
+      ASSERT_TRUE(rank.result);
+      EXPECT_TRUE(rank.result->was_stopped);
+      EXPECT_EQ(rank.result->kept_epoch, 1U);
+    }
   }
 }
 
 TEST(RankDriver, ARankWhoseConnectionsEndEndsTheRunForAll) {
   const Dataset data = planted_data();
-  const auto ended = run_ranks(data, options_of(1'000'000), 3, {}, [](InprocGroup& group) { group.faults->cut(1); });
-  for (Rank r = 0; r < 3; ++r) {
-    ASSERT_TRUE(ended[r].outcome.failure) << "rank " << r;
-    // It lives and its heartbeats go on, so nobody is dead: what is named is the connection.
-    EXPECT_THAT(ended[r].outcome.failure->failure.message, HasSubstr("the connection with rank "));
+  for (const TrainOptions& options : {options_of(1'000'000), sgd_options_of(1'000'000)}) {
+    const auto ended = run_ranks(data, options, 3, {}, [](InprocGroup& group) { group.faults->cut(1); });
+    for (Rank r = 0; r < 3; ++r) {
+      ASSERT_TRUE(ended[r].outcome.failure) << "rank " << r;
+      // It lives and its heartbeats go on, so nobody is dead: what is named is the connection.
+      EXPECT_THAT(ended[r].outcome.failure->failure.message, HasSubstr("the connection with rank "));
+    }
   }
 }
 

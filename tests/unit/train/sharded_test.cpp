@@ -1,9 +1,6 @@
-// Training by many ranks, driven in one thread: nodes say what to do, exchanges are copies between buffers. Factors do
-// not depend on the number of ranks, sums and decisions are alike everywhere, copies that differ are noticed.
+// Training by many ranks, driven in one thread: factors do not depend on the number of ranks, sums and decisions are
+// alike everywhere, copies that differ are noticed. SGD by rotation: rotation_test.cpp.
 #include "concerto/train/sharded.hpp"
-
-#include <cstring>
-#include <deque>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -11,161 +8,18 @@
 #include "concerto/base/error.hpp"
 #include "concerto/compute/backends.hpp"
 
-#include "small_data.hpp"
+#include "ranks.hpp"
 #include "support/same_bytes.hpp"
 
 namespace concerto {
 namespace {
 
+using test::Case;
 using test::planted_data;
+using test::planted_test;
+using test::Ranks;
 using test::same_bytes;
 using ::testing::HasSubstr;
-
-/// Held-out entries of the same planted model, some of users and items that training does not know.
-HeldOut planted_test(const Dataset& data) {
-  const RowIndex users = data.users().size();
-  const RowIndex items = data.items().size();
-  HeldOut part = test::held_out_of(users, items, test::planted_entries(users, items, 0.03, 9));
-  part.unknown = {{kNoRow, 3, 4.0F}, {5, kNoRow, 2.0F}, {kNoRow, kNoRow, 3.0F}, {users - 1, kNoRow, 1.0F}};
-  part.unknown_users = 2;
-  return part;
-}
-
-struct Case {
-  const Dataset* data = nullptr;
-  const HeldOut* test = nullptr;
-  const HeldOut* validation = nullptr;
-  TrainOptions options;
-  std::uint32_t digest_every = 1;
-};
-
-/// All ranks of a run.
-class Ranks {
- public:
-  Ranks(const Case& c, Rank ranks, std::uint32_t rounds = 4) {
-    for (Rank r = 0; r < ranks; ++r) {
-      NodeOptions options;
-      options.rank = r;
-      options.ranks = ranks;
-      options.epochs = c.options.epochs;
-      options.rounds = rounds;
-      members_.push_back(std::make_unique<Member>(
-          options, std::make_unique<ShardedTrainer>(*backends_.emplace_back(make_cpu_backend(pool_)), *c.data, c.test,
-                                                    c.validation, c.options, std::nullopt,
-                                                    ShardedOptions{r, ranks, rounds, c.digest_every})));
-    }
-    for (auto& m : members_) m->node.start(Tick{0});
-    if (ranks > 1) return;
-    (void)members_[0]->trainer->facts();
-    members_[0]->trainer->take_facts();
-  }
-
-  /// Performs effects, one rank after another, until all have finished. Throws what a rank throws.
-  void run() {
-    for (bool is_moving = true; is_moving;) {
-      is_moving = false;
-      for (auto& m : members_) {
-        for (Effect& e : m->node.take_effects()) m->pending.push_back(std::move(e));
-        while (!m->pending.empty()) {
-          const Effect effect = m->pending.front();
-          m->pending.pop_front();
-          std::visit([&](const auto& e) { perform(*m, e); }, effect);
-          for (Effect& e : m->node.take_effects()) m->pending.push_back(std::move(e));
-          is_moving = true;
-        }
-      }
-      if (complete_exchange()) is_moving = true;
-    }
-    for (auto& m : members_) ASSERT_TRUE(m->has_finished);
-  }
-
-  struct Member {
-    Member(const NodeOptions& options, std::unique_ptr<ShardedTrainer> its_trainer)
-        : node(options, 1, Tick{0}), trainer(std::move(its_trainer)) {}
-    Node node;
-    std::unique_ptr<ShardedTrainer> trainer;
-    std::deque<Effect> pending;
-    std::deque<std::pair<Exchange, std::function<void()>>> exchanges;
-    std::vector<EpochRecord> epochs;
-    bool has_finished = false;
-    bool stop = false;
-  };
-  Member& member(Rank r) { return *members_[r]; }
-  std::function<void(Rank owner_side, Exchange&)> tamper;  ///< sees what a rank has received
-
- private:
-  void perform(Member& m, const ExchangeFacts&) {
-    m.exchanges.emplace_back(m.trainer->facts(), [&m] {
-      m.trainer->take_facts();
-      m.node.facts_exchanged();
-    });
-  }
-  void perform(Member& m, const BeginHalfSweep& e) {
-    m.trainer->begin_half_sweep(e.side);
-    m.node.half_sweep_begun();
-  }
-  void perform(Member& m, const RunStep& e) {
-    m.trainer->run_step(e.step);
-    m.node.step_finished(e.step);
-  }
-  void perform(Member& m, const InstallRows& e) {
-    m.trainer->install(e.step);
-    m.node.rows_installed(e.step);
-  }
-  void perform(Member& m, const MeasureEpoch& e) {
-    m.trainer->measure(e.epoch, m.stop);
-    m.node.epoch_measured();
-  }
-  void perform(Member& m, const DecideEpoch& e) {
-    const bool goes_on = m.trainer->decide(e.epoch);
-    m.epochs.push_back(m.trainer->last_epoch());
-    m.node.epoch_decided(goes_on);
-  }
-  void perform(Member& m, const ExchangeRows& e) {
-    m.exchanges.emplace_back(m.trainer->rows(e.step), [&m, step = e.step] { m.node.rows_exchanged(step); });
-  }
-  void perform(Member& m, const ExchangeSums&) {
-    m.exchanges.emplace_back(m.trainer->sums(), [&m] { m.node.sums_exchanged(); });
-  }
-  void perform(Member& m, const MeetAtEnd&) {
-    m.exchanges.emplace_back(Exchange{}, [&m] { m.node.met_at_end(); });
-  }
-  void perform(Member& m, const FinishRun&) { m.has_finished = true; }
-  void perform(Member&, const FailRun& e) { FAIL() << e.failure.message; }
-  void perform(Member&, const AbortCollectives&) {}
-  void perform(Member&, const PublishHeartbeat&) {}
-
-  bool complete_exchange() {
-    for (auto& m : members_) {
-      if (m->exchanges.empty()) return false;
-    }
-    std::vector<Exchange> now;
-    for (auto& m : members_) now.push_back(m->exchanges.front().first);
-    exchange(now);
-    for (auto& m : members_) {
-      const auto done = m->exchanges.front().second;
-      m->exchanges.pop_front();
-      done();
-    }
-    return true;
-  }
-
-  void exchange(std::vector<Exchange>& ranks) {
-    for (Rank to = 0; to < ranks.size(); ++to) {
-      EXPECT_EQ(ranks[to].blocks, ranks[0].blocks) << "rank " << to << " lays its buffer out otherwise";
-      for (const GatherBlock& block : ranks[0].blocks) {
-        if (block.owner == to) continue;
-        std::memcpy(ranks[to].buffer.data() + block.offset, ranks[block.owner].buffer.data() + block.offset,
-                    block.bytes);
-      }
-      if (tamper) tamper(to, ranks[to]);
-    }
-  }
-
-  ThreadPool pool_{1};
-  std::vector<std::unique_ptr<Backend>> backends_;
-  std::vector<std::unique_ptr<Member>> members_;
-};
 
 TrainOptions options_for(ObjectiveKind kind, SolverKind solver) {
   TrainOptions options;
@@ -288,21 +142,72 @@ TEST(Sharded, EarlyStoppingKeepsTheSameEpochAsOneProcess) {
   EXPECT_TRUE(same_bytes(result.users, alone.users));
 }
 
-TEST(Sharded, WhatSeveralRanksDoNotDoIsRefusedByName) {
-  const Dataset data = planted_data();
-  const auto error_of = [&](auto change) -> std::string {
-    TrainOptions options = options_for(ObjectiveKind::kExplicit, SolverKind::kAls);
-    options.metrics.clear();
-    change(options);
-    try {
-      Ranks run({&data, nullptr, nullptr, options}, 2);
-    } catch (const Error& error) {
-      return error.where();
+TEST(Sharded, MomentumIsDecidedAlikeByAllRanks) {
+  const Dataset data = planted_data(700, 300);
+  const HeldOut held_out = planted_test(data);
+  TrainOptions options = options_for(ObjectiveKind::kExplicit, SolverKind::kAls);
+  options.epochs = 8;
+  options.evaluate_every = 3;
+  for (const double momentum : {0.3, 1.4}) {  // the second lets losses rise
+    options.momentum = momentum;
+    ThreadPool pool(1);
+    const auto backend = make_cpu_backend(pool);
+    const TrainResult alone = train(*backend, data, &held_out, nullptr, options, std::nullopt, {}, {});
+    bool rose = false;
+    for (std::size_t e = 1; e < alone.epochs.size(); ++e) rose |= *alone.epochs[e].loss > *alone.epochs[e - 1].loss;
+    ASSERT_EQ(rose, momentum > 1.0);
+    for (const Rank ranks : {1U, 3U}) {
+      Ranks run({&data, &held_out, nullptr, options}, ranks);
+      run.run();
+      const TrainResult result = run.member(ranks - 1).trainer->finish();
+      EXPECT_TRUE(same_bytes(result.users, alone.users)) << "momentum " << momentum << ", ranks " << ranks;
+      EXPECT_TRUE(same_bytes(result.items, alone.items)) << "momentum " << momentum << ", ranks " << ranks;
+      for (std::size_t e = 0; e < alone.epochs.size(); ++e) {
+        EXPECT_EQ(run.member(0).epochs[e].loss, alone.epochs[e].loss);
+      }
     }
-    return "no error";
-  };
-  EXPECT_EQ(error_of([](TrainOptions& o) { o.momentum = 0.3; }), "solver.momentum");
-  EXPECT_EQ(error_of([](TrainOptions& o) { o.solver = SolverKind::kSgd; }), "solver.kind");
+  }
+}
+
+TEST(Sharded, WhatIsKeptOfAnEpochWithMomentumIsSettledAndMeasuredAsInOneProcess) {
+  const Dataset data = planted_data(150, 90);
+  const HeldOut held_out = planted_test(data);
+  TrainOptions options = options_for(ObjectiveKind::kExplicit, SolverKind::kAls);
+  options.objective.regularization = 1e-4;  // overfits soon
+  options.momentum = 0.3;
+  options.epochs = 40;
+  options.stop_after = 2;
+  options.evaluate_every = 7;
+  ThreadPool pool(1);
+  const auto backend = make_cpu_backend(pool);
+  const TrainResult alone = train(*backend, data, &held_out, &held_out, options, std::nullopt, {}, {});
+  ASSERT_TRUE(alone.stopped_early);
+  Ranks run({&data, &held_out, &held_out, options}, 3);
+  run.run();
+  for (Rank r = 0; r < 3; ++r) {
+    const TrainResult result = run.member(r).trainer->finish();
+    EXPECT_EQ(result.kept_epoch, alone.kept_epoch);
+    EXPECT_TRUE(same_bytes(result.users, alone.users));
+    EXPECT_TRUE(same_bytes(result.items, alone.items));
+    ASSERT_TRUE(result.final_test && result.final_validation);
+    EXPECT_NEAR(result.final_test->at("rmse"), alone.final_test->at("rmse"), 1e-12);
+    EXPECT_NEAR(result.final_validation->at("mae"), alone.final_validation->at("mae"), 1e-12);
+  }
+}
+
+TEST(Sharded, AnEpochThatWasNotEvaluatedIsMeasuredWhenItIsKept) {
+  const Dataset data = planted_data();
+  const HeldOut held_out = planted_test(data);
+  TrainOptions options = options_for(ObjectiveKind::kExplicit, SolverKind::kAls);
+  options.evaluate_every = 50;
+  options.epochs = 50;
+  Ranks run({&data, &held_out, nullptr, options}, 2);
+  run.member(1).stop = true;
+  run.run();
+  const TrainResult result = run.member(0).trainer->finish();
+  EXPECT_TRUE(run.member(0).epochs.front().test.empty());
+  ASSERT_TRUE(result.final_test);
+  EXPECT_GT(result.final_test->at("rmse"), 0.0);
 }
 
 TEST(Shards, EachRowHasOneOwnerAndOneRoundAndLoadsAreBounded) {
