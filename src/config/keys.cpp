@@ -140,7 +140,7 @@ const std::vector<KeyRule>& rules() {
       {"replication.level", WordKey{at<&Config::replication, &ReplicationConfig::level>, kLevels},
        "strong: every step reads exactly what one process would show it"},
       {"replication.rounds", CountKey{at<&Config::replication, &ReplicationConfig::rounds>, 1, 4096},
-       "steps of a rank in each half-sweep; the rows of one travel while the next is solved"},
+       "als, subspace: steps of a rank in each half-sweep; the rows of one travel while the next is solved"},
       {"replication.digest_every", CountKey{at<&Config::replication, &ReplicationConfig::digest_every>, 0, kMostEpochs},
        "epochs between comparisons of all copies on all ranks; 0: never"},
       {"cluster.collectives", WordKey{at<&Config::cluster, &ClusterConfig::collectives>, kCollectives},
