@@ -146,8 +146,7 @@ std::unique_ptr<Buffer> CpuBackend::load_grid(const CompressedRows& by_user, con
                      (counts.items.empty() || counts.items.size() == by_item.rows),
                  "counts of other rows than the grid's");
   auto grid = std::make_unique<GridBuffer>(by_user, by_item);
-  grid->user_counts.assign(counts.users.begin(), counts.users.end());
-  grid->item_counts.assign(counts.items.begin(), counts.items.end());
+  grid->counts = counts;
   grid->side = sgd_blocks_per_side(by_user.entries(), by_user.rows, by_item.rows);
   const std::vector<RowRange> user_blocks = sgd_cut(by_user, grid->side);
   const std::vector<RowRange> item_blocks = sgd_cut(by_item, grid->side);

@@ -17,7 +17,7 @@ struct GridBuffer final : Buffer {
   GridBuffer(const CompressedRows& users, const CompressedRows& items) : by_user(users), by_item(items) {}
   [[nodiscard]] std::uint64_t bytes() const noexcept override {
     return entries.size() * sizeof(SgdEntry) + runs.size() * sizeof(SgdRun) +
-           (entry_offsets.size() + run_offsets.size() + user_counts.size() + item_counts.size()) * sizeof(EntryIndex);
+           (entry_offsets.size() + run_offsets.size()) * sizeof(EntryIndex);
   }
   [[nodiscard]] std::span<const SgdEntry> block_entries(std::size_t number) const noexcept {
     return std::span(entries).subspan(entry_offsets[number], entry_offsets[number + 1] - entry_offsets[number]);
@@ -31,8 +31,8 @@ struct GridBuffer final : Buffer {
   }
   /// n of a row of one side.
   [[nodiscard]] EntryIndex count(Side which, RowIndex row) const noexcept {
-    const std::vector<EntryIndex>& counts = which == Side::kUsers ? user_counts : item_counts;
-    return counts.empty() ? orientation(which).count(row) : counts[row];
+    const std::span<const EntryIndex> of_side = which == Side::kUsers ? counts.users : counts.items;
+    return of_side.empty() ? orientation(which).count(row) : of_side[row];
   }
 
   std::uint32_t side = 1;
@@ -42,8 +42,7 @@ struct GridBuffer final : Buffer {
   std::vector<EntryIndex> run_offsets;
   RatingsBuffer by_user;
   RatingsBuffer by_item;
-  std::vector<EntryIndex> user_counts;  ///< n of each row, of the whole matrix; empty: as the orientations have it
-  std::vector<EntryIndex> item_counts;
+  RowCounts counts;  ///< n of each row, of the whole matrix; empty: as the orientations have it
 };
 
 }  // namespace concerto::cpu

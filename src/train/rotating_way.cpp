@@ -26,17 +26,17 @@ class RotatingWay final : public ShardedWay {
   RotatingWay(ShardedRun& run, const CompressedRows& by_user, const CompressedRows& by_item)
       : run_(run),
         rotation_(rotation_of(run.options, run.sharding)),
-        parts_(cut_item_parts(by_item, rotation_.parts())) {
+        parts_(cut_item_parts(by_item, rotation_.parts())),
+        user_counts_(counts_of(by_user)),
+        item_counts_(counts_of(by_item)) {
     run.are_users_apart = true;
-    const std::vector<EntryIndex> user_counts = counts_of(by_user);
-    const std::vector<EntryIndex> item_counts = counts_of(by_item);
     ThreadPool one(1);
     grids_.reserve(parts_.size());
     for (const RowRange items : parts_) {
       Grid& grid = grids_.emplace_back();
       grid.by_user = keep_columns(run.users.entries.view(), items);
       grid.by_item = transpose(grid.by_user.view(), one);
-      grid.blocks = run.backend.load_grid(grid.by_user.view(), grid.by_item.view(), {user_counts, item_counts});
+      grid.blocks = run.backend.load_grid(grid.by_user.view(), grid.by_item.view(), {user_counts_, item_counts_});
     }
   }
 
@@ -106,6 +106,8 @@ class RotatingWay final : public ShardedWay {
   ShardedRun& run_;
   Rotation rotation_;
   std::vector<RowRange> parts_;
+  std::vector<EntryIndex> user_counts_;
+  std::vector<EntryIndex> item_counts_;
   std::vector<Grid> grids_;
 };
 

@@ -84,7 +84,7 @@ struct SgdStep {
 };
 
 /// n of each row of either side, where a grid holds a part of the matrix and a row's penalty is that of the whole row;
-/// both empty: the grid's own. At least what the grid has of the row.
+/// both empty: the grid's own. At least what the grid has of the row. Caller's memory, that outlives the grid.
 struct RowCounts {
   std::span<const EntryIndex> users;
   std::span<const EntryIndex> items;
@@ -143,7 +143,7 @@ class Backend {
   [[nodiscard]] virtual std::unique_ptr<Buffer> load_ratings(const CompressedRows& ratings) = 0;
   /// Makes the 2-D blocks of SGD from the user orientation, cut at equal numbers of entries. Copies: 8 bytes an entry;
   /// a backend may keep the views as well. Training by SGD needs nothing else of the ratings. A grid may hold a part of
-  /// the matrix, in the rows and columns of the whole: then `counts` are those of the whole rows, copied.
+  /// the matrix, in the rows and columns of the whole: then `counts` are those of the whole rows.
   [[nodiscard]] virtual std::unique_ptr<Buffer> load_grid(const CompressedRows& by_user, const CompressedRows& by_item,
                                                           const RowCounts& counts) = 0;
   [[nodiscard]] std::unique_ptr<Buffer> load_grid(const CompressedRows& by_user, const CompressedRows& by_item) {
