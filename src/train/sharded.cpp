@@ -38,24 +38,17 @@ void refuse_what_is_not_sharded(const TrainOptions& options) {
     refuse("momentum does not work on several ranks yet; use 0, or one rank", "solver.momentum");
 }
 
-/// The held-out entries of these users; those of unknown users where `takes_unknown`.
-HeldOut part_of(const HeldOut& whole, std::span<const RowRange> users, bool takes_unknown) {
-  HeldOut part;
-  part.known = keep_rows(whole.known.view(), users);
-  const auto is_own = [&](RowIndex user) {
-    return std::ranges::any_of(users, [&](RowRange r) { return r.begin <= user && user < r.end; });
-  };
-  for (const UnknownEntry& entry : whole.unknown) {
-    if (entry.user == kNoRow ? takes_unknown : is_own(entry.user)) part.unknown.push_back(entry);
-  }
-  return part;
-}
-
 /// A part to measure on: all of it, and this rank's share.
 struct Measured {
-  const HeldOut* whole = nullptr;
+  bool is_there = false;
+  HeldOutFacts whole;
   HeldOut own;
 };
+
+bool ranks_items(const TrainOptions& options) {
+  return std::ranges::any_of(options.metrics, &Metric::is_ranking) ||
+         (options.stop_metric && options.stop_metric->is_ranking());
+}
 
 /// What an epoch measures: the same on all ranks.
 struct EpochPlan {
@@ -69,7 +62,7 @@ struct EpochPlan {
 
 class ShardedTrainer::Impl {
  public:
-  Impl(Backend& backend, const Dataset& data, const HeldOut* test, const HeldOut* validation,
+  Impl(Backend& backend, const Dataset& data, const SharedHeldOut& test, const SharedHeldOut& validation,
        const TrainOptions& options, const std::optional<WarmStart>& warm_start, const ShardedOptions& sharding);
 
   Exchange facts();
@@ -82,6 +75,7 @@ class ShardedTrainer::Impl {
   Exchange rows(const StepId& step);
   Exchange sums() { return {sums_, sum_blocks()}; }
   TrainResult finish();
+  [[nodiscard]] RankShare share() const;
   [[nodiscard]] std::uint64_t least_bytes_per_epoch() const;
 
   ShardPlan plan_;
@@ -112,11 +106,11 @@ class ShardedTrainer::Impl {
     Clock::time_point begin_ = Clock::now();
   };
 
-  void load(Half& half, const CompressedRows& ratings, Side side, const FactorTable* warm);
+  void load(const Dataset& data, Side side, const FactorTable* warm);
   Half& half(Side side) { return side == Side::kUsers ? users_ : items_; }
   Half& other(Side side) { return half(side == Side::kUsers ? Side::kItems : Side::kUsers); }
   [[nodiscard]] bool is_evaluated(std::uint32_t epoch) const;
-  [[nodiscard]] bool stops_early() const { return options_.stop_after > 0 && validation_.whole != nullptr; }
+  [[nodiscard]] bool stops_early() const { return options_.stop_after > 0 && validation_.is_there; }
   [[nodiscard]] EpochPlan epoch_plan(std::uint32_t epoch) const;
   void measure_chunks();
   [[nodiscard]] MetricSums measure_metrics(const Measured& part, const std::vector<Metric>& metrics);
@@ -132,7 +126,6 @@ class ShardedTrainer::Impl {
   ShardedOptions sharding_;
   Objective objective_;
   std::span<const RowIndex> item_order_;
-  CompressedRows by_user_view_;  ///< whole; entries of own users only are read
   EntryIndex train_entries_ = 0;
   bool has_values_ = false;
   Half users_;
@@ -140,6 +133,8 @@ class ShardedTrainer::Impl {
   Measured test_;
   Measured validation_;
   std::vector<Metric> stop_metrics_;
+  float lowest_ = 1.0F;  ///< of all training values
+  float highest_ = 1.0F;
   float low_ = std::numeric_limits<float>::lowest();
   float high_ = std::numeric_limits<float>::max();
   std::unique_ptr<Buffer> gram_;
@@ -165,44 +160,44 @@ class ShardedTrainer::Impl {
   bool stopped_early_ = false;
 };
 
-ShardedTrainer::Impl::Impl(Backend& backend, const Dataset& data, const HeldOut* test, const HeldOut* validation,
-                           const TrainOptions& options, const std::optional<WarmStart>& warm_start,
-                           const ShardedOptions& sharding)
+ShardedTrainer::Impl::Impl(Backend& backend, const Dataset& data, const SharedHeldOut& test,
+                           const SharedHeldOut& validation, const TrainOptions& options,
+                           const std::optional<WarmStart>& warm_start, const ShardedOptions& sharding)
     : backend_(backend),
       options_(options),
       sharding_(sharding),
       objective_(options.objective),
-      item_order_(data.items().rank_order()),
-      by_user_view_(data.by_user()),
+      item_order_(ranks_items(options) ? data.items().rank_order() : std::span<const RowIndex>{}),
       train_entries_(data.entries()),
       has_values_(data.has_values()) {
   check_options(options);
   refuse_what_is_not_sharded(options);
   const WorkModel work = options.solver == SolverKind::kAls ? als_work(options) : subspace_work(options);
-  plan_ = plan_shards(data.by_user(), data.by_item(), work, sharding.ranks, sharding.rounds);
+  plan_ = plan_shards(data.lengths(Side::kUsers), data.lengths(Side::kItems), work, sharding.ranks, sharding.rounds);
   users_.shards = &plan_.users;
   items_.shards = &plan_.items;
   stop_metrics_ = stop_metrics(options);
-  if (test != nullptr) require_measurable(*test, options.metrics, "data.test");
-  if (validation != nullptr) {
-    require_measurable(*validation, options.metrics, "data.validation");
-    if (options.stop_after > 0) require_measurable(*validation, stop_metrics_, "data.validation");
+  if (test.is_there()) require_measurable(test.facts(), options.metrics, "data.test");
+  if (validation.is_there()) {
+    require_measurable(validation.facts(), options.metrics, "data.validation");
+    if (options.stop_after > 0) require_measurable(validation.facts(), stop_metrics_, "data.validation");
   }
-  load(users_, data.by_user(), Side::kUsers, warm_start ? warm_start->users : nullptr);
-  load(items_, data.by_item(), Side::kItems, warm_start ? warm_start->items : nullptr);
+  load(data, Side::kUsers, warm_start ? warm_start->users : nullptr);
+  load(data, Side::kItems, warm_start ? warm_start->items : nullptr);
   const bool is_first = sharding.rank == 0;
-  if (test != nullptr) test_ = {test, part_of(*test, users_.own, is_first)};
-  if (validation != nullptr) validation_ = {validation, part_of(*validation, users_.own, is_first)};
+  if (test.is_there()) test_ = {true, test.facts(), test.of_users(users_.own, is_first)};
+  if (validation.is_there()) validation_ = {true, validation.facts(), validation.of_users(users_.own, is_first)};
 }
 
-void ShardedTrainer::Impl::load(Half& half, const CompressedRows& ratings, Side side, const FactorTable* warm) {
-  half.own = owned_rows(*half.shards, sharding_.rank);
-  half.entries = keep_rows(ratings, half.own);
-  half.ratings = backend_.load_ratings(half.entries.view());
-  half.host = start_values(options_, side, ratings, warm);
-  half.table = backend_.create_table(half.host.shape());
-  backend_.write_rows(*half.table, {0, half.host.rows()}, half.host);
-  half.packed = PackedRows(half.host.shape());
+void ShardedTrainer::Impl::load(const Dataset& data, Side side, const FactorTable* warm) {
+  Half& mine = half(side);
+  mine.own = owned_rows(*mine.shards, sharding_.rank);
+  mine.entries = data.rows(side, mine.own);
+  mine.ratings = backend_.load_ratings(mine.entries.view());
+  mine.host = start_values(options_, side, data.lengths(side), warm);
+  mine.table = backend_.create_table(mine.host.shape());
+  backend_.write_rows(*mine.table, {0, mine.host.rows()}, mine.host);
+  mine.packed = PackedRows(mine.host.shape());
 }
 
 /// Doubles: the sum of the values of each chunk of users, then of each rank its least and its greatest value.
@@ -238,7 +233,7 @@ void ShardedTrainer::Impl::take_facts() {
   if (!objective_.is_implicit() && train_entries_ > 0) {
     objective_.mean = tree_sum(sums) / static_cast<double>(train_entries_);
   }
-  if (!options_.clip_to_range || !has_values_) return;
+  if (!has_values_) return;
   double low = std::numeric_limits<double>::infinity();
   double high = -low;
   for (Rank r = 0; r < sharding_.ranks; ++r) {
@@ -246,8 +241,11 @@ void ShardedTrainer::Impl::take_facts() {
     low = std::min(low, range[0]);
     high = std::max(high, range[1]);
   }
-  low_ = static_cast<float>(low);
-  high_ = static_cast<float>(high);
+  lowest_ = static_cast<float>(low);
+  highest_ = static_cast<float>(high);
+  if (!options_.clip_to_range) return;
+  low_ = lowest_;
+  high_ = highest_;
 }
 
 void ShardedTrainer::Impl::begin_half_sweep(Side side) {
@@ -318,8 +316,8 @@ EpochPlan ShardedTrainer::Impl::epoch_plan(std::uint32_t epoch) const {
   plan.has_loss = is_evaluated(epoch);
   plan.has_digests = sharding_.ranks > 1 && sharding_.digest_every > 0 &&
                      (epoch % sharding_.digest_every == 0 || epoch == options_.epochs);
-  if (plan.has_loss && test_.whole != nullptr) plan.test = options_.metrics;
-  if (validation_.whole == nullptr) return plan;
+  if (plan.has_loss && test_.is_there) plan.test = options_.metrics;
+  if (!validation_.is_there) return plan;
   if (plan.has_loss) plan.validation = options_.metrics;
   const auto has = [&](const std::string& name) {
     return std::ranges::any_of(plan.validation, [&](const Metric& m) { return m.name == name; });
@@ -391,7 +389,7 @@ MetricSums ShardedTrainer::Impl::measure_metrics(const Measured& part, const std
   scorer.low = low_;
   scorer.high = high_;
   scorer.item_order = item_order_;
-  MetricSums sums(metrics, part.whole->known.column_count);
+  MetricSums sums(metrics, part.whole.items);
   sums.measure(scorer, part.own, users_.entries.view());
   progress_.fetch_add(1, std::memory_order_relaxed);
   return sums;
@@ -464,11 +462,11 @@ double ShardedTrainer::Impl::loss() {
 
 MetricValues ShardedTrainer::Impl::added_up(const Measured& part, const std::vector<Metric>& metrics,
                                             std::size_t at) const {
-  MetricSums sums(metrics, part.whole->known.column_count);
+  MetricSums sums(metrics, part.whole.items);
   for (Rank r = 0; r < sharding_.ranks; ++r) {
     sums.add(std::span(sums_).subspan(layout_.segment(r) + at, sums.bytes()));
   }
-  return sums.values(*part.whole);
+  return sums.values(part.whole);
 }
 
 bool ShardedTrainer::Impl::decide(std::uint32_t epoch) {
@@ -518,6 +516,8 @@ void ShardedTrainer::Impl::keep(std::uint32_t epoch, bool is_best) {
 TrainResult ShardedTrainer::Impl::finish() {
   TrainResult result;
   result.mean = objective_.mean;
+  result.lowest_value = lowest_;
+  result.highest_value = highest_;
   result.kept_epoch = kept_.epoch;
   result.was_stopped = was_stopped_;
   result.stopped_early = stopped_early_;
@@ -528,6 +528,10 @@ TrainResult ShardedTrainer::Impl::finish() {
   return result;
 }
 
+RankShare ShardedTrainer::Impl::share() const {
+  return {users_.entries.view(), items_.entries.view(), test_.is_there ? &test_.own : nullptr, test_.whole};
+}
+
 std::uint64_t ShardedTrainer::Impl::least_bytes_per_epoch() const {
   // Of a ring all-gather every rank passes on everything but what its successor gave: (ranks - 1) / ranks of all for
   // equal shares.
@@ -535,14 +539,17 @@ std::uint64_t ShardedTrainer::Impl::least_bytes_per_epoch() const {
   return all * (sharding_.ranks - 1) / sharding_.ranks;
 }
 
-ShardedTrainer::ShardedTrainer(Backend& backend, const Dataset& data, const HeldOut* test, const HeldOut* validation,
-                               const TrainOptions& options, const std::optional<WarmStart>& warm_start,
-                               const ShardedOptions& sharding)
+ShardedTrainer::ShardedTrainer(Backend& backend, const Dataset& data, const SharedHeldOut& test,
+                               const SharedHeldOut& validation, const TrainOptions& options,
+                               const std::optional<WarmStart>& warm_start, const ShardedOptions& sharding)
     : impl_(std::make_unique<Impl>(backend, data, test, validation, options, warm_start, sharding)) {}
 ShardedTrainer::~ShardedTrainer() = default;
 
 const ShardPlan& ShardedTrainer::plan() const noexcept {
   return impl_->plan_;
+}
+RankShare ShardedTrainer::share() const noexcept {
+  return impl_->share();
 }
 Exchange ShardedTrainer::facts() {
   return impl_->facts();
