@@ -342,6 +342,7 @@ void train_as_rank(Run& run, const JobEnvironment& job) {
   const std::optional<WarmStart> warm_start = start_from(warm);
   JobStore meeting_place(job);
   RankedTraining training(job, meeting_place.store(), {config, data, run.options, warm_start}, run.engine, log);
+  report.load_seconds += training.load_seconds();
   TrainResult result;
   {
     Progress progress(run.console, run.options.epochs, data.train.entries());

@@ -2,6 +2,7 @@
 #include "ranked_training.hpp"
 
 #include <algorithm>
+#include <chrono>
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -99,6 +100,7 @@ RankedTraining::RankedTraining(const JobEnvironment& job, Store& store, const Ra
   sharding_.ranks = job.world_size;
   sharding_.rounds = config.replication.rounds;
   sharding_.digest_every = config.replication.digest_every;
+  const auto begin = std::chrono::steady_clock::now();
   try {
     trainer_ = std::make_unique<ShardedTrainer>(engine.backend(), inputs.data.train, inputs.data.test,
                                                 inputs.data.validation, inputs.options, inputs.warm_start, sharding_);
@@ -106,6 +108,7 @@ RankedTraining::RankedTraining(const JobEnvironment& job, Store& store, const Ra
     publish_failure(store, job.rank, {job.rank, error.what()});  // the others wait to meet this rank
     throw;
   }
+  load_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   const std::vector<RankFacts> ranks =
       meet(store, job, facts_of(job, inputs), milliseconds(config.cluster.meet_limit_ms));
   require_allowed(config.security, ranks);

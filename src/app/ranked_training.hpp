@@ -40,6 +40,9 @@ class RankedTraining {
   /// and of meet() (rendezvous.hpp). What is given outlives this.
   RankedTraining(const JobEnvironment& job, Store& store, const RankedInputs& inputs, Engine& engine, Log& log);
 
+  /// What reading this rank's rows, and making what trains on them, took.
+  [[nodiscard]] double load_seconds() const noexcept { return load_seconds_; }
+
   /// Runs this rank's part to the end; the result is the same on all ranks. Error{kUnsupported} for what several ranks
   /// do not do.
   [[nodiscard]] TrainResult train(const TrainObserver& observer, const std::stop_token& stop, ReplicationFacts& facts);
@@ -56,6 +59,7 @@ class RankedTraining {
   RankedInputs inputs_;
   Log& log_;
   ShardedOptions sharding_;
+  double load_seconds_ = 0.0;
   std::unique_ptr<ShardedTrainer> trainer_;
   std::unique_ptr<Communicator> communicator_;
 };
