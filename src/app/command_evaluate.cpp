@@ -109,7 +109,7 @@ void run_evaluate(const EvaluateArguments& arguments, Console& console) {
   }
   const HeldOut held_out =
       load_into_rows(arguments.data, model.user_ids, model.item_ids, measured, PreparedPart::kTest, pool);
-  require_measurable(held_out, metrics, "--data " + arguments.data);
+  require_measurable(held_out.facts(), metrics, "--data " + arguments.data);
   report.values = measure(model, held_out, seen.view(), metrics, arguments.clip == "range", engine.backend());
   if (!arguments.exclude.empty()) {
     const CompressedMatrix by_item = transpose(seen.view(), pool);

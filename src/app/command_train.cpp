@@ -79,8 +79,8 @@ TrainOptions make_options(const Config& config) {
 
 MemoryShape memory_shape(const TrainOptions& options, const Dataset& data, unsigned threads) {
   MemoryShape shape;
-  shape.users = data.users().size();
-  shape.items = data.items().size();
+  shape.users = data.lengths(Side::kUsers).rows;
+  shape.items = data.lengths(Side::kItems).rows;
   shape.entries = data.entries();
   shape.rank = options.rank;
   shape.values = data.has_values();
@@ -102,13 +102,17 @@ MemoryShape memory_shape(const TrainOptions& options, const Dataset& data, unsig
   return shape;
 }
 
-/// The GPU's memory first, since it may leave the work to the cpu; then the host's.
-void require_training_memory(const Config& config, const TrainOptions& options, const Dataset& data, Engine& engine) {
+/// The GPU's memory first, since it may leave the work to the cpu; then the host's. `ranks`: 0 for a run by one
+/// process.
+void require_training_memory(const Config& config, const TrainOptions& options, const Dataset& data, Engine& engine,
+                             Rank ranks) {
   const MemoryShape shape = memory_shape(options, data, engine.pool().size());
   engine.settle_for(shape, fmt::format("training {} users and {} items with {} entries at rank {}", shape.users,
                                        shape.items, shape.entries, shape.rank));
   const unsigned copies = (options.stop_after > 0 ? 2 : 1) + (config.model.warm_start.empty() ? 0 : 2);
-  require_memory(predict_training_bytes(shape, copies, engine.backend().name()), {config.compute.memory_limit_bytes},
+  const std::uint64_t share = ranks == 0 ? 0 : predict_share_bytes(shape, ranks);
+  require_memory(predict_training_bytes(shape, copies, engine.backend().name()) + share,
+                 {config.compute.memory_limit_bytes},
                  fmt::format("training {} users and {} items at rank {}", shape.users, shape.items, shape.rank),
                  "lower model.rank or use a machine with more memory");
 }
@@ -150,25 +154,26 @@ std::optional<WarmTables> load_warm_start(const Config& config, const Dataset& d
                     warm_side(old.items, old.item_ids, data.items(), Side::kItems, options)};
 }
 
-Model make_model(TrainResult& result, const TrainOptions& options, const Dataset& data,
-                 const std::string& config_json) {
+/// The metrics of a model, to as many digits as do not depend on how many ranks added them up.
+std::string settled_metrics(const std::optional<MetricValues>& measured) {
+  if (!measured) return "{}";
+  MetricValues settled = *measured;
+  for (auto& [name, value] : settled.values) value = std::stod(fmt::format("{:.9g}", value));
+  return metrics_to_json(settled);
+}
+
+/// Moves the tables. Id maps are added by the rank that writes them.
+Model make_model(TrainResult& result, const TrainOptions& options, bool has_values, const std::string& config_json) {
   Model model;
   model.objective = options.objective;
   model.objective.mean = result.mean;
   model.users = std::move(result.users);
   model.items = std::move(result.items);
-  model.user_ids = data.users();
-  model.item_ids = data.items();
-  model.values_ignored = !data.has_values();
-  const CompressedRows ratings = data.by_user();
-  model.lowest_value = model.highest_value = 1.0F;
-  if (data.has_values()) {
-    const auto [low, high] = std::minmax_element(ratings.values.begin(), ratings.values.end());
-    model.lowest_value = *low;
-    model.highest_value = *high;
-  }
+  model.values_ignored = !has_values;
+  model.lowest_value = result.lowest_value;
+  model.highest_value = result.highest_value;
   model.config_json = config_json;
-  model.metrics_json = result.final_test ? metrics_to_json(*result.final_test) : "{}";
+  model.metrics_json = settled_metrics(result.final_test);
   return model;
 }
 
@@ -185,15 +190,16 @@ MachineFacts machine_facts(Engine& engine) {
   return machine;
 }
 
-DataFacts data_facts(const LoadedData& data, double mean) {
-  return {data.train.users().size(),
-          data.train.items().size(),
-          data.train.entries(),
-          data.test ? data.test->entries() : 0,
-          data.validation ? data.validation->entries() : 0,
-          data.counts.merged_duplicates,
-          data.counts.below_min_value,
-          mean};
+DataFacts data_facts(const Dataset& train, const SharedHeldOut& test, const SharedHeldOut& validation,
+                     const BuildCounts& counts) {
+  return {train.lengths(Side::kUsers).rows,
+          train.lengths(Side::kItems).rows,
+          train.entries(),
+          test.facts().entries(),
+          validation.facts().entries(),
+          counts.merged_duplicates,
+          counts.below_min_value,
+          0.0};
 }
 
 /// `output.report` as an override, whatever characters the path has.
@@ -202,12 +208,13 @@ std::string report_override(const std::string& path) {
   return "output.report=" + (reads_as_toml ? json_quote(path) : path);
 }
 
-void check_paths(const Config& config, const std::string& config_file) {
+/// What is written is written by the first rank: others may be where there is no place for it.
+void check_paths(const Config& config, const std::string& config_file, bool is_first) {
   require_data(config.data.train, "data.train");
   if (!config.data.test.empty()) require_data(config.data.test, "data.test");
   if (!config.data.validation_file.empty()) require_data(config.data.validation_file, "data.validation");
-  require_model_target(config.output.model, "output.model");
-  if (!config.output.report.empty()) require_file_target(config.output.report, "output.report");
+  if (is_first) require_model_target(config.output.model, "output.model");
+  if (is_first && !config.output.report.empty()) require_file_target(config.output.report, "output.report");
   std::vector<NamedPath> inputs = {{"CONFIG", config_file},
                                    {"data.train", config.data.train},
                                    {"data.test", config.data.test},
@@ -246,6 +253,115 @@ void print_summary(const Config& config, const TrainReport& report, Console& con
   out << std::flush;
 }
 
+/// What a run of the command is, whoever trains.
+struct Run {
+  const Config& config;
+  const std::string& config_json;
+  const TrainOptions& options;
+  ReadingRules rules;
+  Engine& engine;
+  StopSignals& signals;
+  Console& console;
+  Clock::time_point begin = Clock::now();
+
+  [[nodiscard]] double seconds() const { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+  [[nodiscard]] MemoryBudget budget() const { return {config.compute.memory_limit_bytes}; }
+};
+
+/// Shows progress where `shows`, and says once there is something to keep.
+TrainObserver observer_of(Run& run, Progress& progress, bool shows) {
+  TrainObserver observer;
+  if (shows) observer = progress.observer();
+  observer.on_epoch = [&signals = run.signals, show = observer.on_epoch](const EpochRecord& record) {
+    signals.leaves("the last complete epoch is kept");
+    if (show) show(record);
+  };
+  return observer;
+}
+
+std::optional<WarmStart> start_from(const std::optional<WarmTables>& warm) {
+  return warm ? std::optional<WarmStart>({&warm->users, &warm->items}) : std::nullopt;
+}
+
+/// The model is there: writes the report and prints the summary.
+void report_run(Run& run, TrainResult& result, TrainReport& report) {
+  report.config_json = run.config_json;
+  report.machine = machine_facts(run.engine);
+  report.data.mean = result.mean;
+  report.epochs = std::move(result.epochs);
+  report.kept_epoch = result.kept_epoch;
+  report.ended = ending(result);
+  report.test = std::move(result.final_test);
+  report.validation = std::move(result.final_validation);
+  report.total_seconds = seconds_since_process_start();
+  report.peak_rss_bytes = peak_resident_bytes();
+  report.device_bytes = run.engine.backend().peak_device_bytes();
+  if (!run.config.output.report.empty()) write_file(run.config.output.report, to_json(report));
+  print_summary(run.config, report, run.console);
+}
+
+void train_alone(Run& run) {
+  const Config& config = run.config;
+  Log& log = run.console.log;
+  const LoadedData data = load_data(config.data, run.rules, run.budget(), run.engine.pool(), log, run.signals.token());
+  TrainReport report;
+  report.load_seconds = run.seconds();
+  require_training_memory(config, run.options, data.train, run.engine, 0);
+  const std::optional<WarmTables> warm = load_warm_start(config, data.train, run.options);
+  const HeldOut* test = data.test ? &*data.test : nullptr;
+  const HeldOut* validation = data.validation ? &*data.validation : nullptr;
+  TrainResult result;
+  {
+    Progress progress(run.console, run.options.epochs, data.train.entries());
+    result = train(run.engine.backend(), data.train, test, validation, run.options, start_from(warm),
+                   observer_of(run, progress, true), run.signals.token());
+  }
+  Model model = make_model(result, run.options, data.train.has_values(), run.config_json);
+  model.user_ids = data.train.users();
+  model.item_ids = data.train.items();
+  save_model(model, config.output.model);
+  log.info("the model is written to " + config.output.model);
+  if (test != nullptr) {
+    report.popularity = evaluate_popularity(*test, data.train.by_user(), data.train.by_item(),
+                                            data.train.items().rank_order(), run.options.metrics);
+  }
+  report.data = data_facts(data.train, test, validation, data.counts);
+  report_run(run, result, report);
+}
+
+void train_as_rank(Run& run, const JobEnvironment& job) {
+  const Config& config = run.config;
+  Log& log = run.console.log;
+  const bool is_first = job.rank == 0;
+  const SharedData data =
+      load_shared_data(config.data, run.rules, run.budget(), run.engine.pool(), log, run.signals.token());
+  TrainReport report;
+  report.load_seconds = run.seconds();
+  require_training_memory(config, run.options, data.train, run.engine, job.world_size);
+  const std::optional<WarmTables> warm = load_warm_start(config, data.train, run.options);
+  const std::optional<WarmStart> warm_start = start_from(warm);
+  JobStore meeting_place(job);
+  RankedTraining training(job, meeting_place.store(), {config, data, run.options, warm_start}, run.engine, log);
+  report.load_seconds += training.load_seconds();
+  TrainResult result;
+  {
+    Progress progress(run.console, run.options.epochs, data.train.entries());
+    result = training.train(observer_of(run, progress, is_first), run.signals.token(), report.replication.emplace());
+  }
+  Model model = make_model(result, run.options, data.train.has_values(), run.config_json);
+  if (is_first) {
+    model.user_ids = data.train.users();
+    model.item_ids = data.train.items();
+  }
+  const WritingFacts written = training.write_model(model, config.output.model);
+  report.popularity = training.popularity();
+  if (!is_first) return;
+  log.info(fmt::format("the model is written to {}, its rows by {} of {} ranks", config.output.model, written.writers,
+                       job.world_size));
+  report.data = data_facts(data.train, data.test, data.validation, data.counts);
+  report_run(run, result, report);
+}
+
 }  // namespace
 
 void run_train(const TrainArguments& arguments, Console& console) {
@@ -254,68 +370,21 @@ void run_train(const TrainArguments& arguments, Console& console) {
   if (!arguments.report.empty()) overrides.push_back(report_override(arguments.report));
   Config config = load_config(arguments.config, overrides);
   const std::optional<JobEnvironment> job = job_of_this_process();
-  const bool is_first = !job || job->rank == 0;
   const std::string config_json = config_to_json(config);
   const TrainOptions options = make_options(config);
-  check_paths(config, arguments.config);
+  check_paths(config, arguments.config, !job || job->rank == 0);
   if (job) {
     config.compute.threads = threads_of_rank(*job, config.compute.threads, std::thread::hardware_concurrency(),
                                              static_cast<unsigned>(sysconf(_SC_NPROCESSORS_ONLN)));
   }
   Engine engine(config.compute, console.log);
-
-  const Clock::time_point load_begin = Clock::now();
   const ReadingRules rules = reading_rules(config.model.objective, config.model.values, config.model.alpha.has_value());
-  const LoadedData data =
-      load_data(config.data, rules, {config.compute.memory_limit_bytes}, engine.pool(), console.log, signals.token());
-  TrainReport report;
-  report.load_seconds = std::chrono::duration<double>(Clock::now() - load_begin).count();
-  require_training_memory(config, options, data.train, engine);
-  const std::optional<WarmTables> warm = load_warm_start(config, data.train, options);
-
-  const HeldOut* test = data.test ? &*data.test : nullptr;
-  const HeldOut* validation = data.validation ? &*data.validation : nullptr;
-  TrainResult result;
-  {
-    Progress progress(console, options.epochs, data.train.entries());
-    TrainObserver observer;
-    if (is_first) observer = progress.observer();
-    observer.on_epoch = [&signals, show = observer.on_epoch](const EpochRecord& record) {
-      signals.leaves("the last complete epoch is kept");
-      if (show) show(record);
-    };
-    const auto warm_start = warm ? std::optional<WarmStart>({&warm->users, &warm->items}) : std::nullopt;
-    if (job) {
-      JobStore meeting_place(*job);
-      result = train_as_rank(*job, meeting_place.store(), {config, data, options, warm_start}, engine, observer,
-                             signals.token(), report.replication.emplace(), console.log);
-    } else {
-      result = train(engine.backend(), data.train, test, validation, options, warm_start, observer, signals.token());
-    }
+  Run run{config, config_json, options, rules, engine, signals, console};
+  if (job) {
+    train_as_rank(run, *job);
+  } else {
+    train_alone(run);
   }
-  if (!is_first) return;  // the first rank writes what all have
-  const double mean = result.mean;
-  const Model model = make_model(result, options, data.train, config_json);
-  save_model(model, config.output.model);
-  console.log.info("the model is written to " + config.output.model);
-
-  if (test != nullptr) {
-    report.popularity = evaluate_popularity(*test, data.train.by_user(), data.train.by_item(),
-                                            data.train.items().rank_order(), options.metrics);
-  }
-  report.config_json = config_json;
-  report.machine = machine_facts(engine);
-  report.data = data_facts(data, mean);
-  report.epochs = std::move(result.epochs);
-  report.kept_epoch = result.kept_epoch;
-  report.ended = ending(result);
-  report.test = std::move(result.final_test);
-  report.validation = std::move(result.final_validation);
-  report.total_seconds = seconds_since_process_start();
-  report.peak_rss_bytes = peak_resident_bytes();
-  report.device_bytes = engine.backend().peak_device_bytes();
-  if (!config.output.report.empty()) write_file(config.output.report, to_json(report));
-  print_summary(config, report, console);
 }
 
 }  // namespace concerto

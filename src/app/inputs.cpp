@@ -4,12 +4,14 @@
 
 #include <algorithm>
 #include <array>
+#include <span>
 #include <string_view>
 #include <system_error>
 
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include "concerto/base/checksum.hpp"
 #include "concerto/base/error.hpp"
 
 namespace concerto {
@@ -96,13 +98,18 @@ void refuse_other_merging(const MergeFacts& merging, const DataConfig& data, con
               "data.duplicates");
 }
 
+void refuse_other_preparation(const Dataset& dataset, const MergeFacts& merging, const DataConfig& data,
+                              const ReadingRules& rules) {
+  refuse_other_merging(merging, data, rules);
+  if (rules.need_values && !dataset.has_values()) {
+    throw Error(ErrorCode::kBadInput, "was prepared without values, but this run needs them", data.train);
+  }
+}
+
 LoadedData map_prepared(const DataConfig& data, const ReadingRules& rules, ThreadPool& pool) {
   refuse_reading_options(data);
   Dataset::Prepared prepared = Dataset::map(data.train, pool);
-  refuse_other_merging(prepared.merging, data, rules);
-  if (rules.need_values && !prepared.dataset.has_values()) {
-    throw Error(ErrorCode::kBadInput, "was prepared without values, but this run needs them", data.train);
-  }
+  refuse_other_preparation(prepared.dataset, prepared.merging, data, rules);
   if (!rules.use_values) {
     prepared.dataset.ignore_values();
     if (prepared.held_out) drop_values(*prepared.held_out);
@@ -142,6 +149,84 @@ LoadedData read_and_build(const DataConfig& data, const ReadingRules& rules, Thr
   BuiltDataset built = build_dataset(std::move(raw), options, test, validation, pool);
   const MergeFacts merging{options.duplicates, built.counts.merged_duplicates};
   return {std::move(built.train), std::move(built.test), std::move(built.validation), built.counts, merging, false};
+}
+
+void require_same_ids(const Dataset& prepared, const IdMap& users, const IdMap& items, const fs::path& path) {
+  if (prepared.users().serialize() == users.serialize() && prepared.items().serialize() == items.serialize()) return;
+  throw Error(ErrorCode::kBadInput, "was prepared from other users and items than these", path.string());
+}
+
+[[noreturn]] void refuse_without_test(const fs::path& path) {
+  throw Error(ErrorCode::kBadInput, "was prepared without a test part", path.string());
+}
+
+/// Of everything that ranks must have alike: entries of training and of both held-out parts.
+class EntriesDigest {
+ public:
+  void add(const CompressedRows& rows) {
+    digest_.update(std::as_bytes(rows.offsets));
+    digest_.update(std::as_bytes(rows.columns));
+    digest_.update(std::as_bytes(rows.values));
+  }
+  [[nodiscard]] std::uint64_t value() const { return digest_.digest(); }
+
+ private:
+  ChecksumStream digest_;
+};
+
+std::uint64_t digest_of(const LoadedData& data) {
+  EntriesDigest digest;
+  digest.add(data.train.by_user());
+  for (const auto* part : {&data.test, &data.validation}) {
+    if (*part) digest.add((*part)->known.view());
+  }
+  return digest.value();
+}
+
+std::uint64_t combined(std::uint64_t first, std::uint64_t second) {
+  const std::array<std::uint64_t, 2> both = {first, second};
+  return checksum(std::as_bytes(std::span(both)));
+}
+
+struct SharedPart {
+  SharedHeldOut held_out;
+  std::uint64_t digest = 0;
+};
+
+/// A file beside opened training data, whose header has the digest `train_digest`: opened too where it is prepared.
+SharedPart open_part(const fs::path& file, std::uint64_t train_digest, const Dataset& train, const DataConfig& data,
+                     const ReadingRules& rules, ThreadPool& pool) {
+  if (!Dataset::is_prepared(file)) {
+    HeldOut part = load_into_rows(file, train.users(), train.items(),
+                                  {read_options(data, rules), dataset_options(data, rules)}, PreparedPart::kTest, pool);
+    EntriesDigest digest;
+    digest.add(part.known.view());
+    return {SharedHeldOut(std::move(part)), digest.value()};
+  }
+  Dataset::Opened opened = Dataset::open(file, pool);
+  if (opened.digest != train_digest) require_same_ids(opened.dataset, train.users(), train.items(), file);
+  if (!opened.held_out.is_there()) refuse_without_test(file);
+  if (!rules.use_values) opened.held_out.ignore_values();
+  return {std::move(opened.held_out), opened.digest};
+}
+
+void log_loaded(const Dataset& train, const SharedHeldOut& test, const SharedHeldOut& validation,
+                const BuildCounts& counts, Log& log) {
+  const auto entries_of = [](const SharedHeldOut& part, const char* name) {
+    return part.is_there() ? fmt::format(", {} {} entries", part.facts().entries(), name) : std::string();
+  };
+  log.info(fmt::format("{} users, {} items, {} training entries{}{}", train.lengths(Side::kUsers).rows,
+                       train.lengths(Side::kItems).rows, train.entries(), entries_of(test, "test"),
+                       entries_of(validation, "validation")));
+  if (counts.merged_duplicates > 0) {
+    log.info(fmt::format("{} entries were duplicates and were merged", counts.merged_duplicates));
+  }
+  if (counts.held_out_known > 0) {
+    log.info(fmt::format("{} held-out pairs are in the training part too and were left out", counts.held_out_known));
+  }
+  if (counts.below_min_value > 0) {
+    log.info(fmt::format("{} entries were below data.min_value and were left out", counts.below_min_value));
+  }
 }
 
 void require_readable(const fs::path& path, const std::string& what) {
@@ -212,21 +297,41 @@ LoadedData load_data(const DataConfig& data, const ReadingRules& rules, const Me
   if (!data.test.empty()) loaded.test = read_part(data.test);
   if (!data.validation_file.empty()) loaded.validation = read_part(data.validation_file);
   end_if_stopped(stop);
-  log.info(fmt::format("{} users, {} items, {} training entries{}{}", loaded.train.users().size(),
-                       loaded.train.items().size(), loaded.train.entries(),
-                       loaded.test ? fmt::format(", {} test entries", loaded.test->entries()) : "",
-                       loaded.validation ? fmt::format(", {} validation entries", loaded.validation->entries()) : ""));
-  if (loaded.counts.merged_duplicates > 0) {
-    log.info(fmt::format("{} entries were duplicates and were merged", loaded.counts.merged_duplicates));
-  }
-  if (loaded.counts.held_out_known > 0) {
-    log.info(
-        fmt::format("{} held-out pairs are in the training part too and were left out", loaded.counts.held_out_known));
-  }
-  if (loaded.counts.below_min_value > 0) {
-    log.info(fmt::format("{} entries were below data.min_value and were left out", loaded.counts.below_min_value));
-  }
+  log_loaded(loaded.train, loaded.test ? &*loaded.test : nullptr, loaded.validation ? &*loaded.validation : nullptr,
+             loaded.counts, log);
   return loaded;
+}
+
+SharedData load_shared_data(const DataConfig& data, const ReadingRules& rules, const MemoryBudget& budget,
+                            ThreadPool& pool, Log& log, const std::stop_token& stop) {
+  if (!Dataset::is_prepared(data.train)) {
+    LoadedData whole = load_data(data, rules, budget, pool, log, stop);
+    const std::uint64_t digest = digest_of(whole);
+    SharedData shared{std::move(whole.train), {}, {}, whole.counts, digest};
+    if (whole.test) shared.test = SharedHeldOut(std::move(*whole.test));
+    if (whole.validation) shared.validation = SharedHeldOut(std::move(*whole.validation));
+    return shared;
+  }
+  log.info("opening " + data.train);
+  refuse_reading_options(data);
+  Dataset::Opened opened = Dataset::open(data.train, pool);
+  refuse_other_preparation(opened.dataset, opened.merging, data, rules);
+  SharedData shared{std::move(opened.dataset), std::move(opened.held_out), {}, {}, opened.digest};
+  if (!rules.use_values) {
+    shared.train.ignore_values();
+    shared.test.ignore_values();
+  }
+  shared.counts.read = shared.train.entries();
+  const auto share_part = [&](const std::string& file) {
+    const SharedPart part = open_part(file, opened.digest, shared.train, data, rules, pool);
+    shared.digest = combined(shared.digest, part.digest);
+    return part.held_out;
+  };
+  if (!data.test.empty()) shared.test = share_part(data.test);
+  if (!data.validation_file.empty()) shared.validation = share_part(data.validation_file);
+  end_if_stopped(stop);
+  log_loaded(shared.train, shared.test, shared.validation, shared.counts, log);
+  return shared;
 }
 
 HeldOut build_in_rows(const RawRatings& raw, const IdMap& users, const IdMap& items, const FileRules& rules,
@@ -246,13 +351,8 @@ HeldOut load_into_rows(const fs::path& path, const IdMap& users, const IdMap& it
     return build_in_rows(read_ratings(path, open, pool), users, items, rules, pool);
   }
   Dataset::Prepared prepared = Dataset::map(path, pool);
-  if (prepared.dataset.users().serialize() != users.serialize() ||
-      prepared.dataset.items().serialize() != items.serialize()) {
-    throw Error(ErrorCode::kBadInput, "was prepared from other users and items than these", path.string());
-  }
-  if (part == PreparedPart::kTest && !prepared.held_out) {
-    throw Error(ErrorCode::kBadInput, "was prepared without a test part", path.string());
-  }
+  require_same_ids(prepared.dataset, users, items, path);
+  if (part == PreparedPart::kTest && !prepared.held_out) refuse_without_test(path);
   HeldOut found = part == PreparedPart::kTest ? std::move(*prepared.held_out) : copy_of(prepared.dataset.by_user());
   if (!rules.building.use_values) drop_values(found);
   return found;

@@ -49,6 +49,20 @@ struct LoadedData {
 [[nodiscard]] LoadedData load_data(const DataConfig& data, const ReadingRules& rules, const MemoryBudget& budget,
                                    ThreadPool& pool, Log& log, const std::stop_token& stop = {});
 
+/// The data of a run as one of its ranks has it. Prepared data is opened, and only the rank's own rows are ever read of
+/// it; other files are read whole.
+struct SharedData {
+  Dataset train;
+  SharedHeldOut test;
+  SharedHeldOut validation;
+  BuildCounts counts;
+  std::uint64_t digest = 0;  ///< the same on ranks whose data are alike
+};
+
+/// The same for a rank of several. `pool` outlives what is returned.
+[[nodiscard]] SharedData load_shared_data(const DataConfig& data, const ReadingRules& rules, const MemoryBudget& budget,
+                                          ThreadPool& pool, Log& log, const std::stop_token& stop = {});
+
 /// How a file beside the training data is read and built.
 struct FileRules {
   ReadOptions reading;

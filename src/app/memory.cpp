@@ -83,6 +83,12 @@ std::uint64_t predict_training_bytes(const MemoryShape& shape, unsigned copies, 
   return tables * (1 + copies) + cpu_working_bytes(shape);
 }
 
+std::uint64_t predict_share_bytes(const MemoryShape& shape, std::uint32_t ranks) {
+  const std::uint64_t rows = std::uint64_t{shape.users} + shape.items;
+  const std::uint64_t entries = 2 * shape.entries * (shape.values ? 8 : 4) / ranks;
+  return entries + rows * sizeof(EntryIndex) + rows * (shape.rank + (shape.biases ? 1 : 0)) * sizeof(float);
+}
+
 void require_memory(std::uint64_t more_bytes, const MemoryBudget& budget, const std::string& what,
                     const std::string& remedy) {
   std::uint64_t have = 0;

@@ -28,6 +28,10 @@ struct MemoryBudget {
 /// name works in. A backend on a GPU keeps its tables there: on the host are the copies alone.
 [[nodiscard]] std::uint64_t predict_training_bytes(const MemoryShape& shape, unsigned copies, std::string_view backend);
 
+/// Bytes of host memory that a rank of several takes beyond that: its share of the entries of both orientations, if
+/// shares are equal, with offsets of all rows, and the rows of both tables on their way.
+[[nodiscard]] std::uint64_t predict_share_bytes(const MemoryShape& shape, std::uint32_t ranks);
+
 /// Error{kOutOfMemory} saying need, have and remedy when `more_bytes` beyond what the process holds now do not fit.
 void require_memory(std::uint64_t more_bytes, const MemoryBudget& budget, const std::string& what,
                     const std::string& remedy);

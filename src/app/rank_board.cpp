@@ -29,6 +29,25 @@ std::optional<std::pair<Rank, std::string_view>> parse_key(std::string_view key)
 
 }  // namespace
 
+std::string failure_key(Rank rank) {
+  return fmt::format("ranks/{}/failure", rank);
+}
+
+std::optional<RankFailure> parse_failure(const std::string& value) {
+  RankFailure failure;
+  const auto [end, status] = std::from_chars(value.data(), value.data() + value.size(), failure.blamed);
+  const auto begin = static_cast<std::size_t>(end - value.data());
+  if (status != std::errc{} || begin >= value.size()) return std::nullopt;
+  failure.message = value.substr(begin + 1);
+  return failure;
+}
+
+void publish_failure(Store& store, Rank rank, const RankFailure& failure) {
+  constexpr std::size_t kMostText = 4000;
+  (void)store.put(failure_key(rank),
+                  fmt::format("{} {}", failure.blamed, std::string_view(failure.message).substr(0, kMostText)));
+}
+
 RankBoard::RankBoard(Store& store, Rank rank, Rank ranks, std::chrono::milliseconds lease_time, BoardEvents events)
     : store_(store), rank_(rank), ranks_(ranks), lease_time_(lease_time), events_(std::move(events)) {
   auto lease = store_.grant_lease(lease_time);
@@ -65,11 +84,6 @@ void RankBoard::publish(const Heartbeat& heartbeat) {
   const std::scoped_lock lock(mutex_);
   next_ = heartbeat;
   changed_.notify_all();
-}
-
-void RankBoard::publish_failure(Rank blamed, const std::string& message) {
-  constexpr std::size_t kMostText = 4000;
-  (void)store_.put(key("failure"), fmt::format("{} {}", blamed, std::string_view(message).substr(0, kMostText)));
 }
 
 void RankBoard::finish() {
@@ -127,11 +141,7 @@ void RankBoard::take(const StoreEvent& event) {
     return;
   }
   if (name != "failure" || event.is_deletion) return;
-  Rank blamed = kNoRank;
-  const std::string& text = event.entry.value;
-  const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), blamed);
-  const auto begin = static_cast<std::size_t>(end - text.data());
-  if (status == std::errc{} && begin < text.size()) events_.failed(rank, blamed, text.substr(begin + 1));
+  if (const auto failure = parse_failure(event.entry.value)) events_.failed(rank, failure->blamed, failure->message);
 }
 
 }  // namespace concerto

@@ -25,6 +25,17 @@ struct BoardEvents {
   std::function<void(const std::string& message)> store_lost;
 };
 
+/// A rank's failure in the store: why it gave up, and whom it blames (itself, another, kNoRank).
+struct RankFailure {
+  Rank blamed = kNoRank;
+  std::string message;
+};
+[[nodiscard]] std::string failure_key(Rank rank);
+/// Nothing for what publish_failure did not write.
+[[nodiscard]] std::optional<RankFailure> parse_failure(const std::string& value);
+/// Tells the others; returns when the store has it or will not take it. Also for a rank that has no board yet.
+void publish_failure(Store& store, Rank rank, const RankFailure& failure);
+
 /// Keys: ranks/R/heartbeat (with a lease that ends with the rank) and ranks/R/failure.
 class RankBoard {
  public:
@@ -36,8 +47,10 @@ class RankBoard {
 
   /// Publishes; a heartbeat that is not out yet is replaced by a newer one. Does not wait.
   void publish(const Heartbeat& heartbeat);
-  /// Tells the others why this rank gives up and whom it blames; returns when the store has it or will not take it.
-  void publish_failure(Rank blamed, const std::string& message);
+  /// Tells the others why this rank gives up and whom it blames.
+  void publish_failure(Rank blamed, const std::string& message) {
+    concerto::publish_failure(store_, rank_, {blamed, message});
+  }
   /// A finished rank's silence is no failure: tells so, and stops watching.
   void finish();
 

@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <deque>
 #include <exception>
+#include <memory>
 #include <mutex>
 #include <thread>
 
@@ -49,6 +50,31 @@ class WorkQueue {
   std::condition_variable changed_;
   std::deque<std::function<void()>> work_;
   bool is_closed_ = false;
+};
+
+/// What a communicator rings when an operation has changed: wakes a queue, and outlives it, because a communicator that
+/// is used on may still be ringing.
+class Doorbell {
+ public:
+  explicit Doorbell(WorkQueue& queue) : shared_(std::make_shared<Shared>()) { shared_->queue = &queue; }
+  ~Doorbell() {
+    const std::scoped_lock lock(shared_->mutex);
+    shared_->queue = nullptr;
+  }
+  Doorbell(const Doorbell&) = delete;
+  [[nodiscard]] std::function<void()> ringer() const {
+    return [shared = shared_] {
+      const std::scoped_lock lock(shared->mutex);
+      if (shared->queue != nullptr) shared->queue->push([] {});
+    };
+  }
+
+ private:
+  struct Shared {
+    std::mutex mutex;
+    WorkQueue* queue = nullptr;
+  };
+  std::shared_ptr<Shared> shared_;
 };
 
 /// The thread of compute effects.
@@ -177,6 +203,7 @@ class Driver {
   const RankRun& run_;
   Clock::time_point origin_ = Clock::now();
   WorkQueue events_;
+  Doorbell bell_{events_};
   Node node_;
   std::unique_ptr<RankBoard> board_;
   std::deque<PendingExchange> exchanges_;
@@ -283,7 +310,7 @@ void Driver::loop() {
 }
 
 RankOutcome Driver::run() {
-  communicator_.on_change([this] { events_.push([] {}); });
+  communicator_.on_change(bell_.ringer());
   if (run_.make_board) board_ = run_.make_board(board_events());
   if (run_.node.ranks == 1) {
     (void)trainer_.facts();

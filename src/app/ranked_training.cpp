@@ -2,21 +2,24 @@
 #include "ranked_training.hpp"
 
 #include <algorithm>
+#include <chrono>
 
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include "concerto/base/checksum.hpp"
 #include "concerto/base/error.hpp"
 #include "concerto/comm/communicators.hpp"
+#include "concerto/train/sharded_popularity.hpp"
 
 #include "rank_driver.hpp"
+#include "rank_steps.hpp"
 #include "rendezvous.hpp"
 
 namespace concerto {
 namespace {
 
 constexpr std::uint32_t kMembershipEpoch = 1;
+constexpr std::uint32_t kPopularityTable = 6;  // of operation tags
 
 std::chrono::milliseconds milliseconds(std::uint32_t count) {
   return std::chrono::milliseconds(count);
@@ -27,35 +30,16 @@ std::string host_name() {
   return gethostname(name, sizeof name - 1) == 0 ? name : "an unnamed machine";
 }
 
-template <class T>
-void add_bytes(ChecksumStream& digest, std::span<const T> values) {
-  digest.update(std::as_bytes(values));
-}
-
-/// Of everything that ranks must have alike: entries of training and of both held-out parts.
-std::uint64_t digest_of(const LoadedData& data) {
-  ChecksumStream digest;
-  const auto add = [&](const CompressedRows& rows) {
-    add_bytes(digest, rows.offsets);
-    add_bytes(digest, rows.columns);
-    add_bytes(digest, rows.values);
-  };
-  add(data.train.by_user());
-  for (const auto* part : {&data.test, &data.validation}) {
-    if (*part) add((*part)->known.view());
-  }
-  return digest.digest();
-}
-
 RankFacts facts_of(const JobEnvironment& job, const RankedInputs& inputs) {
   const Dataset& train = inputs.data.train;
+  const RowIndex users = train.lengths(Side::kUsers).rows;
+  const RowIndex items = train.lengths(Side::kItems).rows;
   RankFacts facts;
   facts.version = CONCERTO_VERSION;
   facts.world_size = job.world_size;
   facts.config_json = comparable_config(config_to_json(inputs.config));
-  facts.data_digest = digest_of(inputs.data);
-  facts.data_words =
-      fmt::format("{} users, {} items, {} entries", train.users().size(), train.items().size(), train.entries());
+  facts.data_digest = inputs.data.digest;
+  facts.data_words = fmt::format("{} users, {} items, {} entries", users, items, train.entries());
   facts.host = host_name();
   facts.process = static_cast<std::uint64_t>(getpid());
   facts.incarnation = job.incarnation;
@@ -98,47 +82,55 @@ std::uint32_t threads_of_rank(const JobEnvironment& job, std::uint32_t configure
   return std::max(1U, std::min(usable, present / std::max(1U, job.local_size)));
 }
 
-TrainResult train_as_rank(const JobEnvironment& job, Store& store, const RankedInputs& inputs, Engine& engine,
-                          const TrainObserver& observer, const std::stop_token& stop, ReplicationFacts& facts,
-                          Log& log) {
+RankedTraining::RankedTraining(const JobEnvironment& job, Store& store, const RankedInputs& inputs, Engine& engine,
+                               Log& log)
+    : job_(job), store_(store), inputs_(inputs), log_(log) {
   const Config& config = inputs.config;
-  const HeldOut* test = inputs.data.test ? &*inputs.data.test : nullptr;
-  const HeldOut* validation = inputs.data.validation ? &*inputs.data.validation : nullptr;
-  ShardedOptions sharding;
-  sharding.rank = job.rank;
-  sharding.ranks = job.world_size;
-  sharding.rounds = config.replication.rounds;
-  sharding.digest_every = config.replication.digest_every;
-  ShardedTrainer trainer(engine.backend(), inputs.data.train, test, validation, inputs.options, inputs.warm_start,
-                         sharding);
+  sharding_.rank = job.rank;
+  sharding_.ranks = job.world_size;
+  sharding_.rounds = config.replication.rounds;
+  sharding_.digest_every = config.replication.digest_every;
+  const auto begin = std::chrono::steady_clock::now();
+  try {
+    trainer_ = std::make_unique<ShardedTrainer>(engine.backend(), inputs.data.train, inputs.data.test,
+                                                inputs.data.validation, inputs.options, inputs.warm_start, sharding_);
+  } catch (const std::exception& error) {
+    publish_failure(store, job.rank, {job.rank, error.what()});  // the others wait to meet this rank
+    throw;
+  }
+  load_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   const std::vector<RankFacts> ranks =
       meet(store, job, facts_of(job, inputs), milliseconds(config.cluster.meet_limit_ms));
   require_allowed(config.security, ranks);
-  const std::unique_ptr<Communicator> communicator = connect(job, store, config, ranks);
+  communicator_ = connect(job, store, config, ranks);
+  log.info(fmt::format("rank {} of {} has met the others; {} connects them", job.rank, job.world_size,
+                       communicator_->name()));
+}
 
+TrainResult RankedTraining::train(const TrainObserver& observer, const std::stop_token& stop, ReplicationFacts& facts) {
+  const ClusterConfig& limits = inputs_.config.cluster;
   RankRun run;
-  run.node = node_options(inputs.options, sharding);
-  run.node.limits.heartbeat_every = milliseconds(config.cluster.heartbeat_ms);
-  run.node.limits.dead_after = milliseconds(config.cluster.dead_after_ms);
-  run.node.limits.stalled_after = milliseconds(config.cluster.stalled_after_ms);
+  run.node = node_options(inputs_.options, sharding_);
+  run.node.limits.heartbeat_every = milliseconds(limits.heartbeat_ms);
+  run.node.limits.dead_after = milliseconds(limits.dead_after_ms);
+  run.node.limits.stalled_after = milliseconds(limits.stalled_after_ms);
   run.node.blame_after = run.node.limits.dead_after + milliseconds(1000);
-  run.incarnation = job.incarnation;
+  run.incarnation = job_.incarnation;
   run.membership_epoch = kMembershipEpoch;
   run.on_epoch = observer.on_epoch;
   run.stop = stop;
   run.make_board = [&](BoardEvents events) {
-    return std::make_unique<RankBoard>(store, job.rank, job.world_size, run.node.limits.dead_after, std::move(events));
+    return std::make_unique<RankBoard>(store_, job_.rank, job_.world_size, run.node.limits.dead_after,
+                                       std::move(events));
   };
-  log.info(fmt::format("rank {} of {} has met the others; {} connects them", job.rank, job.world_size,
-                       communicator->name()));
-  const RankOutcome outcome = drive_rank(trainer, *communicator, run);
-  if (outcome.failure) throw Error(ErrorCode::kIo, outcome.failure->failure.message, fmt::format("rank {}", job.rank));
+  const RankOutcome outcome = drive_rank(*trainer_, *communicator_, run);
+  if (outcome.failure) throw Error(ErrorCode::kIo, outcome.failure->failure.message, fmt::format("rank {}", job_.rank));
 
-  facts.collectives = communicator->name();
-  const MoveFacts moves = trainer.moves();
+  const MoveFacts moves = trainer_->moves();
+  facts.collectives = communicator_->name();
   facts.schedule = moves.schedule;
   facts.collective = moves.words;
-  facts.ranks = job.world_size;
+  facts.ranks = job_.world_size;
   facts.rounds = moves.rounds;
   facts.largest_load = moves.load.mean > 0.0 ? moves.load.largest / moves.load.mean : 1.0;
   facts.bytes_sent = outcome.bytes_sent;
@@ -146,9 +138,25 @@ TrainResult train_as_rank(const JobEnvironment& job, Store& store, const RankedI
   facts.least_bytes_per_epoch = moves.least_bytes_per_epoch;
   facts.seconds = outcome.seconds;
   facts.compute_seconds = outcome.compute_seconds;
-  TrainResult result = trainer.finish();
+  TrainResult result = trainer_->finish();
   result.epochs = outcome.epochs;
   return result;
+}
+
+WritingFacts RankedTraining::write_model(const Model& model, const std::filesystem::path& target) {
+  return write_model_together(model, target, trainer_->plan(), *communicator_, kMembershipEpoch);
+}
+
+std::optional<MetricValues> RankedTraining::popularity() {
+  const RankShare share = trainer_->share();
+  if (share.test == nullptr) return std::nullopt;
+  RankSteps steps(*communicator_, kMembershipEpoch, kPopularityTable, "measuring popularity");
+  ShardedPopularity measured(inputs_.data.train, trainer_->plan(), job_.rank, share, inputs_.options.metrics);
+  const Exchange items = measured.item_sums();
+  steps.all_gather(items.buffer, items.blocks);
+  const Exchange users = measured.user_sums();
+  steps.all_gather(users.buffer, users.blocks);
+  return measured.values();
 }
 
 }  // namespace concerto

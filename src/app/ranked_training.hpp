@@ -2,19 +2,24 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
+#include <memory>
 #include <optional>
 #include <stop_token>
 #include <string>
 #include <vector>
 
+#include "concerto/comm/communicator.hpp"
 #include "concerto/comm/job_environment.hpp"
 #include "concerto/comm/store.hpp"
 #include "concerto/config/config.hpp"
-#include "concerto/train/trainer.hpp"
+#include "concerto/model/model.hpp"
+#include "concerto/train/sharded.hpp"
 
 #include "engine.hpp"
 #include "inputs.hpp"
 #include "log.hpp"
+#include "model_writing.hpp"
 #include "report.hpp"
 
 namespace concerto {
@@ -22,17 +27,42 @@ namespace concerto {
 /// The arguments of train() on this rank.
 struct RankedInputs {
   const Config& config;
-  const LoadedData& data;
+  const SharedData& data;
   const TrainOptions& options;
   const std::optional<WarmStart>& warm_start;
 };
 
-/// Runs this rank's part to the end; the result is the same on all ranks. Error{kIo} where the run failed, naming the
-/// rank to blame and the operation; the errors of meet() (rendezvous.hpp); Error{kUnsupported} for what several ranks
-/// do not do.
-[[nodiscard]] TrainResult train_as_rank(const JobEnvironment& job, Store& store, const RankedInputs& inputs,
-                                        Engine& engine, const TrainObserver& observer, const std::stop_token& stop,
-                                        ReplicationFacts& facts, Log& log);
+/// A rank's part of a run. Every rank calls the same members in the same order; each returns when all ranks have done
+/// theirs, or throws Error{kIo} naming the rank to blame.
+class RankedTraining {
+ public:
+  /// Loads this rank's rows, meets the others and connects. The errors of ShardedTrainer, which the others are told of,
+  /// and of meet() (rendezvous.hpp). What is given outlives this.
+  RankedTraining(const JobEnvironment& job, Store& store, const RankedInputs& inputs, Engine& engine, Log& log);
+
+  /// What reading this rank's rows, and making what trains on them, took.
+  [[nodiscard]] double load_seconds() const noexcept { return load_seconds_; }
+
+  /// Runs this rank's part to the end; the result is the same on all ranks. Error{kUnsupported} for what several ranks
+  /// do not do.
+  [[nodiscard]] TrainResult train(const TrainObserver& observer, const std::stop_token& stop, ReplicationFacts& facts);
+
+  /// All ranks write the model, each its own rows (model_writing.hpp).
+  WritingFacts write_model(const Model& model, const std::filesystem::path& target);
+
+  /// The popularity baseline on the test part, the same on all ranks; nothing where there is none.
+  [[nodiscard]] std::optional<MetricValues> popularity();
+
+ private:
+  const JobEnvironment& job_;
+  Store& store_;
+  RankedInputs inputs_;
+  Log& log_;
+  ShardedOptions sharding_;
+  double load_seconds_ = 0.0;
+  std::unique_ptr<ShardedTrainer> trainer_;
+  std::unique_ptr<Communicator> communicator_;
+};
 
 /// Threads of a rank that shares its machine with others, unless the configuration says a number: the processors that
 /// it may use (its launcher may have bound it to its share), at most an equal share of those that are there, at

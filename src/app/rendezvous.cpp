@@ -10,6 +10,7 @@
 
 #include "concerto/base/error.hpp"
 
+#include "rank_board.hpp"
 #include "report.hpp"
 
 namespace concerto {
@@ -42,7 +43,7 @@ std::string config_difference(const std::string& a, const std::string& b, Rank r
   return "keys differ";
 }
 
-/// The facts of the ranks that have come.
+/// The facts of the ranks that have come. A rank that could not load its data has said so instead.
 std::vector<std::optional<RankFacts>> present(Store& store, Rank world_size) {
   auto listing = store.list("ranks/");
   if (!listing) refuse(listing.failure(), "listing ranks");
@@ -50,6 +51,11 @@ std::vector<std::optional<RankFacts>> present(Store& store, Rank world_size) {
   for (const StoreEntry& entry : listing.value().entries) {
     for (Rank r = 0; r < world_size; ++r) {
       if (entry.key == facts_key(r)) ranks[r] = parse_facts(entry.value);
+      if (entry.key != failure_key(r)) continue;
+      const auto failure = parse_failure(entry.value);
+      throw Error(ErrorCode::kIo,
+                  fmt::format("rank {} gave up: {}", r, failure ? failure->message : "it does not say why"),
+                  "meeting the other ranks");
     }
   }
   return ranks;

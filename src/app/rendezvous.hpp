@@ -33,8 +33,8 @@ struct RankFacts {
 
 /// Publishes `mine` under this rank's name and waits until every rank has, at most for `limit`. Returns the facts by
 /// rank. Errors: the store's (kIo); another living process has this rank's name, ranks that differ in world size,
-/// version, configuration or data (kBadInput, naming both ranks and what differs); ranks that did not come (kIo, naming
-/// them).
+/// version, configuration or data (kBadInput, naming both ranks and what differs); ranks that did not come, or
+/// that gave up before (kIo, naming them).
 [[nodiscard]] std::vector<RankFacts> meet(Store& store, const JobEnvironment& job, const RankFacts& mine,
                                           std::chrono::milliseconds limit);
 

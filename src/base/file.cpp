@@ -67,6 +67,13 @@ void sync_directory(const fs::path& path) {
   if (::fsync(directory.get()) != 0) throw io_error("fsync", path.string());
 }
 
+/// fsync where the file has one (a pipe has none), and close, which may be what reports a failed write.
+void sync_and_close(int& descriptor, const fs::path& path) {
+  const bool is_pipe_like = ::fsync(descriptor) != 0;
+  if (is_pipe_like && errno != EINVAL && errno != EROFS) throw io_error("fsync", path.string());
+  if (::close(std::exchange(descriptor, -1)) != 0) throw io_error("close", path.string());
+}
+
 /// Where links lead, and without a trailing slash, so that siblings can be named.
 fs::path real_target(const fs::path& target) {
   fs::path normal = target.lexically_normal();
@@ -161,6 +168,35 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   return *this;
 }
 
+InputFile::InputFile(const fs::path& path) : path_(path), descriptor_(open_for_reading(path)) {
+  try {
+    size_ = file_size(descriptor_, path);
+  } catch (...) {
+    ::close(descriptor_);
+    throw;
+  }
+}
+
+InputFile::~InputFile() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+InputFile::InputFile(InputFile&& other) noexcept
+    : path_(std::move(other.path_)), descriptor_(std::exchange(other.descriptor_, -1)), size_(other.size_) {}
+
+void InputFile::read_at(std::uint64_t offset, std::span<std::byte> bytes) const {
+  while (!bytes.empty()) {
+    const ssize_t count = ::pread(descriptor_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (count < 0) {
+      if (errno == EINTR) continue;
+      throw io_error("read", path_.string());
+    }
+    if (count == 0) throw Error(ErrorCode::kCorrupt, "is truncated", path_.string());
+    bytes = bytes.subspan(static_cast<std::size_t>(count));
+    offset += static_cast<std::uint64_t>(count);
+  }
+}
+
 std::string read_file(const fs::path& path) {
   const Descriptor descriptor(open_for_reading(path));
   std::string content(file_size(descriptor.get(), path), '\0');
@@ -214,10 +250,44 @@ void OutputFile::write(std::string_view text) {
 }
 
 void OutputFile::finish() {
-  const bool is_pipe_like = ::fsync(descriptor_) != 0;
-  if (is_pipe_like && errno != EINVAL && errno != EROFS) throw io_error("fsync", path_.string());
-  const int descriptor = std::exchange(descriptor_, -1);
-  if (::close(descriptor) != 0) throw io_error("close", path_.string());
+  sync_and_close(descriptor_, path_);
+}
+
+PlacedFile::PlacedFile(const fs::path& path, std::uint64_t size)
+    : path_(path), descriptor_(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666)) {
+  if (descriptor_ < 0) throw io_error("create", path_.string());
+  if (::ftruncate(descriptor_, static_cast<off_t>(size)) != 0) {
+    const Error error = io_error("write", path_.string());
+    ::close(descriptor_);
+    throw error;
+  }
+}
+
+PlacedFile::PlacedFile(const fs::path& path) : path_(path), descriptor_(::open(path.c_str(), O_WRONLY | O_CLOEXEC)) {
+  if (descriptor_ < 0) throw io_error("open", path_.string());
+}
+
+PlacedFile::~PlacedFile() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+PlacedFile::PlacedFile(PlacedFile&& other) noexcept
+    : path_(std::move(other.path_)), descriptor_(std::exchange(other.descriptor_, -1)) {}
+
+void PlacedFile::write_at(std::uint64_t offset, std::span<const std::byte> bytes) const {
+  while (!bytes.empty()) {
+    const ssize_t count = ::pwrite(descriptor_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (count < 0) {
+      if (errno == EINTR) continue;
+      throw io_error("write", path_.string());
+    }
+    bytes = bytes.subspan(static_cast<std::size_t>(count));
+    offset += static_cast<std::uint64_t>(count);
+  }
+}
+
+void PlacedFile::finish() {
+  sync_and_close(descriptor_, path_);
 }
 
 StagedFile::StagedFile(const fs::path& target)

@@ -188,7 +188,8 @@ Dataset::Dataset(IdMap users, IdMap items, CompressedMatrix by_user, CompressedM
       by_user_(std::move(by_user)),
       by_item_(std::move(by_item)),
       by_user_view_(by_user_.view()),
-      by_item_view_(by_item_.view()) {
+      by_item_view_(by_item_.view()),
+      has_values_(!by_user_.values.empty()) {
   CONCERTO_CHECK(by_user_.rows == users_.size() && by_user_.column_count == items_.size(), "a row for each user");
   CONCERTO_CHECK(by_item_.rows == items_.size() && by_item_.column_count == users_.size(), "a row for each item");
   CONCERTO_CHECK(by_user_.columns.size() == by_item_.columns.size(), "both orientations hold the same entries");

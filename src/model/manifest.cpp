@@ -3,6 +3,7 @@
 #include "manifest.hpp"
 
 #include <array>
+#include <charconv>
 #include <cmath>
 #include <limits>
 #include <utility>
@@ -20,11 +21,12 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr std::string_view kFormat = "concerto-model";
-constexpr std::uint64_t kFormatVersion = 1;
+constexpr std::uint64_t kFormatVersion = 2;  // 2: files of rows have a checksum for each piece
+constexpr std::uint64_t kOldestVersion = 1;
 constexpr std::string_view kChecksumMember = ",\n  \"manifest_checksum\": \"";
 constexpr std::string_view kTextEnd = "\"\n}\n";
-constexpr std::size_t kChecksumDigits = 16;
-constexpr int kDeepest = 64;  // of nesting; printing is recursive
+constexpr std::size_t kChecksumDigits = 16;  // of each checksum, the manifest's own and those of pieces
+constexpr int kDeepest = 64;                 // of nesting; printing is recursive
 
 constexpr std::array<std::pair<ObjectiveKind, std::string_view>, 3> kKinds{
     {{ObjectiveKind::kExplicit, "explicit"},
@@ -104,6 +106,21 @@ class Member {
     return value_.get<std::string>();
   }
 
+  /// Checksums, one after another, sixteen lower-case digits each.
+  [[nodiscard]] std::vector<std::uint64_t> checksums() const {
+    const std::string digits = text();
+    if (digits.size() % kChecksumDigits != 0) fail("must be checksums of 16 digits each");
+    std::vector<std::uint64_t> values(digits.size() / kChecksumDigits);
+    for (std::size_t k = 0; k < values.size(); ++k) {
+      const char* begin = digits.data() + k * kChecksumDigits;
+      const auto [end, status] = std::from_chars(begin, begin + kChecksumDigits, values[k], 16);
+      if (status != std::errc{} || end != begin + kChecksumDigits) fail("must be checksums of 16 digits each");
+    }
+    return values;
+  }
+
+  [[nodiscard]] bool has(const char* name) const { return value_.is_object() && value_.contains(name); }
+
   /// An object, as text of its own.
   [[nodiscard]] std::string object_text() const {
     if (!value_.is_object()) fail("must be an object");
@@ -170,6 +187,21 @@ Json embedded(const std::string& text) {
   return json;
 }
 
+Json file_json(const FileRecord& file) {
+  std::string checksums;
+  for (const std::uint64_t value : file.checksums) checksums += checksum_text(value);
+  if (file.piece_bytes == 0) return {{"bytes", file.bytes}, {"checksum", checksums}};
+  return {{"bytes", file.bytes}, {"piece_bytes", file.piece_bytes}, {"checksums", checksums}};
+}
+
+FileRecord file_from(const std::string& name, const Member& json) {
+  constexpr std::uint64_t kAny = std::numeric_limits<std::uint64_t>::max();
+  FileRecord file{name, json.at("bytes").count(kAny), 0, {}};
+  if (json.has("piece_bytes")) file.piece_bytes = json.at("piece_bytes").count(kAny / 2);
+  file.checksums = json.at(file.piece_bytes == 0 ? "checksum" : "checksums").checksums();
+  return file;
+}
+
 Json checked_version(std::string_view text, std::string_view where) {
   Json json = parse_json(text, where);
   const Member top(json, {}, where);
@@ -177,9 +209,10 @@ Json checked_version(std::string_view text, std::string_view where) {
     throw Error(ErrorCode::kBadInput, "is not the manifest of a model", std::string(where));
   }
   const std::uint64_t version = top.at("format_version").count(std::numeric_limits<std::uint64_t>::max());
-  if (version != kFormatVersion) {
+  if (version < kOldestVersion || version > kFormatVersion) {
     throw Error(ErrorCode::kUnsupported,
-                fmt::format("model format version {}; this program reads version {}", version, kFormatVersion),
+                fmt::format("model format version {}; this program reads versions {} to {}", version, kOldestVersion,
+                            kFormatVersion),
                 std::string(where));
   }
   return json;
@@ -211,7 +244,7 @@ std::string manifest_text(const Manifest& manifest) {
   json["metrics"] = embedded(manifest.metrics_json);
   json["files"] = Json::object();
   for (const FileRecord& file : manifest.files) {
-    json["files"][file.name] = {{"bytes", file.bytes}, {"checksum", file.checksum}};
+    json["files"][file.name] = file_json(file);
   }
   std::string text = json.dump(2, ' ', false, Json::error_handler_t::replace);
   text.resize(text.size() - std::string_view("\n}").size());
@@ -233,10 +266,8 @@ Manifest parse_manifest(std::string_view text, std::string_view where) {
                     .metrics_json = top.at("metrics").object_text(),
                     .files = {}};
   if (manifest.rank == 0) throw Error(ErrorCode::kCorrupt, "rank must be at least 1", std::string(where));
-  top.at("files").for_each([&](const std::string& name, const Member& file) {
-    manifest.files.push_back(
-        {name, file.at("bytes").count(std::numeric_limits<std::uint64_t>::max()), file.at("checksum").text()});
-  });
+  top.at("files").for_each(
+      [&](const std::string& name, const Member& file) { manifest.files.push_back(file_from(name, file)); });
   return manifest;
 }
 

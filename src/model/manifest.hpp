@@ -17,7 +17,8 @@ inline constexpr std::uint32_t kHighestRank = 65'536;
 struct FileRecord {
   std::string name;
   std::uint64_t bytes = 0;
-  std::string checksum;  ///< as checksum_text gives it
+  std::uint64_t piece_bytes = 0;         ///< of all pieces but the last; 0: the file is one piece
+  std::vector<std::uint64_t> checksums;  ///< of the pieces, in order
 };
 
 struct Manifest {
@@ -37,7 +38,8 @@ struct Manifest {
 [[nodiscard]] std::string manifest_text(const Manifest& manifest);
 
 /// The manifest that a text says. Error naming `where`: kCorrupt for what is not JSON, altered, or out of bounds;
-/// kBadInput for the manifest of something else; kUnsupported for another format version.
+/// kBadInput for the manifest of something else; kUnsupported for a later format version. Version 1 had one
+/// piece a file.
 [[nodiscard]] Manifest parse_manifest(std::string_view text, std::string_view where);
 
 /// Checks only that the text is the JSON of a model's manifest in a known version; the same errors.

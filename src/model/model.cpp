@@ -1,10 +1,8 @@
-// Model directories. Factors are written without padding, in one pass that also computes their checksum; loading checks
-// the manifest first, then every length before memory is taken for it, then every byte.
+// Reading model directories: the manifest first, then every length before memory is taken for it, then every byte.
+// Writing them is in model_writer.cpp.
 #include "concerto/model/model.hpp"
 
 #include <algorithm>
-#include <array>
-#include <bit>
 #include <cstring>
 #include <functional>
 #include <new>
@@ -18,6 +16,7 @@
 #include "concerto/base/file.hpp"
 
 #include "manifest.hpp"
+#include "model_files.hpp"
 
 namespace concerto {
 namespace {
@@ -25,92 +24,13 @@ namespace {
 namespace fs = std::filesystem;
 
 using model::FileRecord;
+using model::kItemFiles;
+using model::kUserFiles;
 using model::Manifest;
+using model::SideNames;
 
-constexpr std::size_t kBufferBytes = std::size_t{1} << 20;
-constexpr std::uintmax_t kMostManifestBytes = std::uintmax_t{1} << 26;
-
-/// One side of a model: its tables, and the names of its files.
-struct SideFiles {
-  std::string_view factors;
-  std::string_view biases;
-  std::string_view ids;
-};
-constexpr SideFiles kUserFiles{"user_factors.bin", "user_biases.bin", "user_ids.bin"};
-constexpr SideFiles kItemFiles{"item_factors.bin", "item_biases.bin", "item_ids.bin"};
-constexpr std::array<std::string_view, 7> kModelFiles = {kUserFiles.factors,  kUserFiles.biases, kUserFiles.ids,
-                                                         kItemFiles.factors,  kItemFiles.biases, kItemFiles.ids,
-                                                         model::kManifestName};
-
-/// A file of the directory being written, with its length and checksum.
-class RecordedFile {
- public:
-  RecordedFile(const fs::path& folder, std::string_view name)
-      : file_(folder / name), record_{.name = std::string(name), .bytes = 0, .checksum = {}} {}
-
-  void write(std::span<const std::byte> bytes) {
-    file_.write(bytes);
-    checksum_.update(bytes);
-    record_.bytes += bytes.size();
-  }
-
-  [[nodiscard]] FileRecord finish() {
-    file_.finish();
-    record_.checksum = checksum_text(checksum_.digest());
-    return record_;
-  }
-
- private:
-  OutputFile file_;
-  ChecksumStream checksum_;
-  FileRecord record_;
-};
-
-[[nodiscard]] bool all_finite(std::span<const float> values) {
-  constexpr std::uint32_t kExponent =
-      0x7f800000;  // all ones in infinities and NaNs; without a branch this is vector code
-  bool any = false;
-  for (const float value : values) any |= (std::bit_cast<std::uint32_t>(value) & kExponent) == kExponent;
-  return !any;
-}
-
-FileRecord write_rows(const fs::path& folder, std::string_view name, const FactorTable& table) {
-  RecordedFile file(folder, name);
-  std::vector<float> buffer;
-  const std::size_t rows_at_once = std::max<std::size_t>(1, kBufferBytes / sizeof(float) / table.rank());
-  for (std::size_t begin = 0; begin < table.rows(); begin += rows_at_once) {
-    const std::size_t end = std::min<std::size_t>(table.rows(), begin + rows_at_once);
-    buffer.clear();
-    for (std::size_t row = begin; row < end; ++row) {
-      const std::span<const float> values = table.row(static_cast<RowIndex>(row));
-      buffer.insert(buffer.end(), values.begin(), values.end());
-    }
-    if (!all_finite(buffer)) {
-      throw Error(ErrorCode::kBadInput, "the factors are not finite; the model is not written", std::string(name));
-    }
-    file.write(std::as_bytes(std::span(std::as_const(buffer))));
-  }
-  return file.finish();
-}
-
-FileRecord write_whole(const fs::path& folder, std::string_view name, std::span<const std::byte> bytes) {
-  RecordedFile file(folder, name);
-  file.write(bytes);
-  return file.finish();
-}
-
-void write_side(const fs::path& folder, const SideFiles& names, const FactorTable& table, const IdMap& ids,
-                std::vector<FileRecord>& records) {
-  records.push_back(write_rows(folder, names.factors, table));
-  if (table.shape().biases) {
-    if (!all_finite(table.biases())) {
-      throw Error(ErrorCode::kBadInput, "the biases are not finite; the model is not written",
-                  std::string(names.biases));
-    }
-    records.push_back(write_whole(folder, names.biases, std::as_bytes(table.biases())));
-  }
-  records.push_back(write_whole(folder, names.ids, ids.serialize()));
-}
+/// Checksums of the chunks of two tables of as many rows as there can be take half of it.
+constexpr std::uintmax_t kMostManifestBytes = std::uintmax_t{1} << 29;
 
 /// The mapped files of a model that is being loaded.
 class Loader {
@@ -119,7 +39,7 @@ class Loader {
 
   void check_file_list() const {
     std::vector<std::string_view> expected;
-    for (const SideFiles* side : {&kUserFiles, &kItemFiles}) {
+    for (const SideNames* side : {&kUserFiles, &kItemFiles}) {
       expected.push_back(side->factors);
       expected.push_back(side->ids);
       if (manifest_.objective.biases) expected.push_back(side->biases);
@@ -132,7 +52,7 @@ class Loader {
     if (!expected.empty()) corrupt(model::kManifestName, fmt::format("does not list {}", expected.front()));
   }
 
-  [[nodiscard]] FactorTable table(const SideFiles& names, RowIndex rows) const {
+  [[nodiscard]] FactorTable table(const SideNames& names, RowIndex rows) const {
     const TableShape shape{.rows = rows, .rank = manifest_.rank, .biases = manifest_.objective.biases};
     const std::uint64_t row_bytes = std::uint64_t{shape.rank} * sizeof(float);
     const MappedFile factors = open(names.factors, rows * row_bytes);
@@ -141,7 +61,7 @@ class Loader {
     verify(
         names.factors, factors,
         [&](std::span<const std::byte> piece, std::uint64_t offset) {
-          // Pieces are whole rows but for the last, whose length the file's length has already fixed.
+          // Pieces are whole rows: their length was checked, and that of the file.
           for (std::uint64_t at = 0; at < piece.size(); at += row_bytes) {
             const std::span<float> row = result.row(static_cast<RowIndex>((offset + at) / row_bytes));
             std::memcpy(row.data(), piece.data() + at, row_bytes);
@@ -160,7 +80,7 @@ class Loader {
     return result;
   }
 
-  [[nodiscard]] IdMap ids(const SideFiles& names, RowIndex rows) const {
+  [[nodiscard]] IdMap ids(const SideNames& names, RowIndex rows) const {
     const MappedFile file = open(names.ids, record(names.ids).bytes);
     verify(
         names.ids, file, [](std::span<const std::byte>, std::uint64_t) {}, 1);
@@ -211,25 +131,33 @@ class Loader {
     return file;
   }
 
-  /// Hands every byte to `piece` in runs of whole units and compares the checksum.
+  /// Compares the checksum of each piece and hands its bytes on. `unit`: bytes of a row, 1 for other files.
   void verify(std::string_view name, const MappedFile& file, const Piece& piece, std::uint64_t unit) const {
-    const std::uint64_t step = std::max<std::uint64_t>(1, kBufferBytes / unit) * unit;
-    ChecksumStream stream;
-    for (std::uint64_t offset = 0; offset < file.bytes().size(); offset += step) {
-      const auto bytes = file.bytes().subspan(offset, std::min<std::uint64_t>(step, file.bytes().size() - offset));
-      stream.update(bytes);
-      piece(bytes, offset);
+    const FileRecord& listed = record(name);
+    const std::uint64_t step = listed.piece_bytes == 0 ? std::max<std::uint64_t>(listed.bytes, 1) : listed.piece_bytes;
+    const std::uint64_t pieces = listed.piece_bytes == 0 ? 1 : (listed.bytes + step - 1) / step;
+    if (listed.checksums.size() != pieces || (listed.piece_bytes != 0 && step % unit != 0)) {
+      corrupt(model::kManifestName, fmt::format("lists {} pieces of {} bytes of {}, which do not fit its {} bytes",
+                                                listed.checksums.size(), listed.piece_bytes, name, listed.bytes));
     }
-    if (checksum_text(stream.digest()) != record(name).checksum) {
-      corrupt(name, "was altered: its checksum does not match the manifest");
+    for (std::uint64_t k = 0; k < pieces; ++k) {
+      const std::uint64_t offset = k * step;
+      const auto bytes = file.bytes().subspan(offset, std::min<std::uint64_t>(step, listed.bytes - offset));
+      if (checksum(bytes) != listed.checksums[k]) {
+        corrupt(name, pieces == 1
+                          ? "was altered: its checksum does not match the manifest"
+                          : fmt::format("was altered: the checksum of rows {} to {} does not match the manifest",
+                                        offset / unit, (offset + bytes.size()) / unit));
+      }
+      piece(bytes, offset);
     }
   }
 
-  void check_finite(const SideFiles& names, const FactorTable& table) const {
+  void check_finite(const SideNames& names, const FactorTable& table) const {
     for (RowIndex row = 0; row < table.rows(); ++row) {
-      if (!all_finite(table.row(row))) corrupt(names.factors, fmt::format("row {} is not finite", row));
+      if (!model::all_finite(table.row(row))) corrupt(names.factors, fmt::format("row {} is not finite", row));
     }
-    if (!all_finite(table.biases())) corrupt(names.biases, "a bias is not finite");
+    if (!model::all_finite(table.biases())) corrupt(names.biases, "a bias is not finite");
   }
 
   fs::path folder_;
@@ -252,43 +180,7 @@ std::string manifest_of(const fs::path& path) {
   return read_file(file);
 }
 
-void check_shapes(const Model& model) {
-  const TableShape& users = model.users.shape();
-  const TableShape& items = model.items.shape();
-  CONCERTO_CHECK(users.rank == items.rank && users.rank > 0, "both tables of a model have the same rank");
-  CONCERTO_CHECK(users.biases == model.objective.biases && items.biases == model.objective.biases,
-                 "tables have biases where the objective has them");
-  CONCERTO_CHECK(model.user_ids.size() == users.rows && model.item_ids.size() == items.rows,
-                 "every row of a model has an id");
-}
-
 }  // namespace
-
-void save_model(const Model& model, const fs::path& path) {
-  check_shapes(model);
-  check_model_target(path);
-  StagedDirectory directory(path, kModelFiles);
-  Manifest manifest{.users = model.users.rows(),
-                    .items = model.items.rows(),
-                    .rank = model.users.rank(),
-                    .objective = model.objective,
-                    .values_ignored = model.values_ignored,
-                    .lowest_value = model.lowest_value,
-                    .highest_value = model.highest_value,
-                    .config_json = model.config_json,
-                    .metrics_json = model.metrics_json,
-                    .files = {}};
-  write_side(directory.path(), kUserFiles, model.users, model.user_ids, manifest.files);
-  write_side(directory.path(), kItemFiles, model.items, model.item_ids, manifest.files);
-  OutputFile file(directory.path() / model::kManifestName);
-  file.write(model::manifest_text(manifest));
-  file.finish();
-  directory.commit();
-}
-
-void check_model_target(const fs::path& path) {
-  require_replaceable(path, kModelFiles);
-}
 
 Model load_model(const fs::path& path) {
   const std::string text = manifest_of(path);

@@ -131,6 +131,14 @@ void MetricSums::measure(const Scorer& scorer, const HeldOut& part, const Compre
   sums_->errors.absolute += errors.absolute;
 }
 
+void MetricSums::measure(const ItemPopularity& popularity, const HeldOut& part, const CompressedRows& train_by_user) {
+  if (sums_->ranking.longest() > 0) rank_by_popularity(popularity, part, train_by_user, sums_->ranking);
+  if (!sums_->has_ratings()) return;
+  const ErrorSums errors = popularity_errors(popularity, part);
+  sums_->errors.squared += errors.squared;
+  sums_->errors.absolute += errors.absolute;
+}
+
 std::size_t MetricSums::bytes() const noexcept {
   return sizeof(ErrorSums) + sums_->ranking.bytes();
 }
@@ -150,13 +158,13 @@ void MetricSums::add(std::span<const std::byte> sums) {
   sums_->ranking.add(sums.subspan(sizeof errors));
 }
 
-MetricValues MetricSums::values(const HeldOut& whole) const {
+MetricValues MetricSums::values(const HeldOutFacts& whole) const {
   MetricValues out;
-  out.unknown_entries = whole.unknown.size();
+  out.unknown_entries = whole.unknown_entries;
   out.unknown_users = whole.unknown_users;
   if (sums_->ranking.longest() > 0) {
     out.users_evaluated = sums_->ranking.users();
-    out.users_skipped = whole.known.rows - sums_->ranking.users();
+    out.users_skipped = whole.users - sums_->ranking.users();
   }
   const auto entries = static_cast<double>(std::max<EntryIndex>(whole.entries(), 1));
   append_values(sums_->metrics, sums_->ranking.means(), std::sqrt(sums_->errors.squared / entries),
@@ -166,10 +174,10 @@ MetricValues MetricSums::values(const HeldOut& whole) const {
 
 MetricValues evaluate(const Scorer& scorer, const HeldOut& held_out, const CompressedRows& train_by_user,
                       const std::vector<Metric>& metrics) {
-  require_measurable(held_out, metrics);
+  require_measurable(held_out.facts(), metrics);
   MetricSums sums(metrics, held_out.known.column_count);
   sums.measure(scorer, held_out, train_by_user);
-  return sums.values(held_out);
+  return sums.values(held_out.facts());
 }
 
 }  // namespace concerto

@@ -168,13 +168,13 @@ void append_values(const std::vector<Metric>& metrics, const std::vector<double>
   }
 }
 
-void require_measurable(const HeldOut& held_out, const std::vector<Metric>& metrics, const std::string& where) {
+void require_measurable(const HeldOutFacts& held_out, const std::vector<Metric>& metrics, const std::string& where) {
   if (metrics.empty()) return;
   if (held_out.entries() == 0) {
     throw Error(ErrorCode::kBadInput, "there are no held-out entries to measure on", where);
   }
   const bool ranks = std::any_of(metrics.begin(), metrics.end(), [](const Metric& m) { return m.is_ranking(); });
-  if (ranks && held_out.known.columns.empty() && unknown_items_by_user(held_out).empty()) {
+  if (ranks && !held_out.has_known_user) {
     throw Error(ErrorCode::kBadInput, "no held-out user is known to the model, so nobody can be ranked for", where);
   }
 }

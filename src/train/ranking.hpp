@@ -1,4 +1,5 @@
-// Ranking metrics over ranked lists, whoever made the lists: the model (metrics.cpp) or popularity (popularity.cpp).
+// Ranking metrics over ranked lists, whoever made the lists: the model (metrics.cpp) or popularity (popularity.cpp);
+// and what popularity adds to the sums of metrics.
 // It adds up per-user values in the order in which users are given; it does not rank.
 #pragma once
 
@@ -57,6 +58,11 @@ class RankingSums {
   std::vector<std::uint32_t> hits_;  // hits among the first k places, k from 0
   std::vector<double> gains_;        // discounted hits among the first k places
 };
+
+/// Ranks by popularity for the users of a part, and its errors of prediction.
+void rank_by_popularity(const ItemPopularity& popularity, const HeldOut& part, const CompressedRows& train_by_user,
+                        RankingSums& sums);
+[[nodiscard]] ErrorSums popularity_errors(const ItemPopularity& popularity, const HeldOut& part);
 
 /// Puts rating and ranking values into the order of `metrics`.
 void append_values(const std::vector<Metric>& metrics, const std::vector<double>& ranking, double rmse, double mae,

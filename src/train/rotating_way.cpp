@@ -15,15 +15,15 @@
 namespace concerto {
 namespace {
 
-std::vector<EntryIndex> counts_of(const CompressedRows& matrix) {
-  std::vector<EntryIndex> counts(matrix.rows);
-  for (RowIndex r = 0; r < matrix.rows; ++r) counts[r] = matrix.count(r);
+std::vector<EntryIndex> counts_of(const RowLengths& lengths) {
+  std::vector<EntryIndex> counts(lengths.rows);
+  for (RowIndex r = 0; r < lengths.rows; ++r) counts[r] = lengths.count(r);
   return counts;
 }
 
 class RotatingWay final : public ShardedWay {
  public:
-  RotatingWay(ShardedRun& run, const CompressedRows& by_user, const CompressedRows& by_item)
+  RotatingWay(ShardedRun& run, const RowLengths& by_user, const RowLengths& by_item)
       : run_(run),
         rotation_(rotation_of(run.options, run.sharding)),
         parts_(cut_item_parts(by_item, rotation_.parts())),
@@ -113,8 +113,7 @@ class RotatingWay final : public ShardedWay {
 
 }  // namespace
 
-std::unique_ptr<ShardedWay> make_rotating_way(ShardedRun& run, const CompressedRows& by_user,
-                                              const CompressedRows& by_item) {
+std::unique_ptr<ShardedWay> make_rotating_way(ShardedRun& run, const RowLengths& by_user, const RowLengths& by_item) {
   return std::make_unique<RotatingWay>(run, by_user, by_item);
 }
 

@@ -9,29 +9,12 @@
 #include "concerto/base/tree_sum.hpp"
 
 namespace concerto {
-namespace {
-
-/// The held-out entries of these users; those of unknown users where `takes_unknown`.
-HeldOut part_of(const HeldOut& whole, std::span<const RowRange> users, bool takes_unknown) {
-  HeldOut part;
-  part.known = keep_rows(whole.known.view(), users);
-  const auto is_own = [&](RowIndex user) {
-    return std::ranges::any_of(users, [&](RowRange r) { return r.begin <= user && user < r.end; });
-  };
-  for (const UnknownEntry& entry : whole.unknown) {
-    if (entry.user == kNoRow ? takes_unknown : is_own(entry.user)) part.unknown.push_back(entry);
-  }
-  return part;
-}
-
-}  // namespace
-
-ShardMeasures::ShardMeasures(ShardedRun& run, const HeldOut* test, const HeldOut* validation,
+ShardMeasures::ShardMeasures(ShardedRun& run, const SharedHeldOut& test, const SharedHeldOut& validation,
                              std::span<const RowIndex> item_order)
     : run_(run), item_order_(item_order) {
   const bool is_first = run.sharding.rank == 0;
-  if (test != nullptr) test_ = {test, part_of(*test, run.users.own, is_first)};
-  if (validation != nullptr) validation_ = {validation, part_of(*validation, run.users.own, is_first)};
+  if (test.is_there()) test_ = {true, test.facts(), test.of_users(run.users.own, is_first)};
+  if (validation.is_there()) validation_ = {true, validation.facts(), validation.of_users(run.users.own, is_first)};
 }
 
 void ShardMeasures::measure(MeasurePlan plan, bool stop) {
@@ -96,7 +79,7 @@ MetricSums ShardMeasures::measure_metrics(const Part& part, const std::vector<Me
   scorer.low = run_.low;
   scorer.high = run_.high;
   scorer.item_order = item_order_;
-  MetricSums sums(metrics, part.whole->known.column_count);
+  MetricSums sums(metrics, part.whole.items);
   sums.measure(scorer, part.own, run_.users.entries.view());
   run_.advance(1);
   return sums;
@@ -190,11 +173,11 @@ std::optional<MetricValues> ShardMeasures::validation() const {
 }
 
 MetricValues ShardMeasures::added_up(const Part& part, const std::vector<Metric>& metrics, std::size_t at) const {
-  MetricSums sums(metrics, part.whole->known.column_count);
+  MetricSums sums(metrics, part.whole.items);
   for (Rank r = 0; r < run_.sharding.ranks; ++r) {
     sums.add(std::span(sums_).subspan(layout_.segment(r) + at, sums.bytes()));
   }
-  return sums.values(*part.whole);
+  return sums.values(part.whole);
 }
 
 bool ShardMeasures::does_anyone_stop() const {

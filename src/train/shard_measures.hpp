@@ -24,8 +24,13 @@ struct MeasurePlan {
 
 class ShardMeasures {
  public:
-  /// Parts may be null; the run's tables are loaded. `item_order` breaks ties in rankings.
-  ShardMeasures(ShardedRun& run, const HeldOut* test, const HeldOut* validation, std::span<const RowIndex> item_order);
+  /// The run's tables are loaded; entries of own users are asked for now. `item_order` breaks ties in rankings.
+  ShardMeasures(ShardedRun& run, const SharedHeldOut& test, const SharedHeldOut& validation,
+                std::span<const RowIndex> item_order);
+
+  /// This rank's share of the test part, nullptr where there is none; and what is true of all of it.
+  [[nodiscard]] const HeldOut* own_test() const noexcept { return test_.is_there ? &test_.own : nullptr; }
+  [[nodiscard]] const HeldOutFacts& whole_test() const noexcept { return test_.whole; }
 
   /// Fills in this rank's share; `stop`: it has been asked to stop.
   void measure(MeasurePlan plan, bool stop);
@@ -43,7 +48,8 @@ class ShardMeasures {
  private:
   /// A part to measure on: all of it, and this rank's share.
   struct Part {
-    const HeldOut* whole = nullptr;
+    bool is_there = false;
+    HeldOutFacts whole;
     HeldOut own;
   };
 

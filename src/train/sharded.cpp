@@ -37,6 +37,11 @@ WorkModel work_of(const TrainOptions& options) {
   return sgd_work();
 }
 
+bool ranks_items(const TrainOptions& options) {
+  return std::ranges::any_of(options.metrics, &Metric::is_ranking) ||
+         (options.stop_metric && options.stop_metric->is_ranking());
+}
+
 /// The rows of all users by their owners.
 Exchange users_by_owner(ShardedRun& run) {
   Exchange exchange{run.users.packed.bytes(), {}};
@@ -67,7 +72,7 @@ NodeOptions node_options(const TrainOptions& options, const ShardedOptions& shar
 
 class ShardedTrainer::Impl {
  public:
-  Impl(Backend& backend, const Dataset& data, const HeldOut* test, const HeldOut* validation,
+  Impl(Backend& backend, const Dataset& data, const SharedHeldOut& test, const SharedHeldOut& validation,
        const TrainOptions& options, const std::optional<WarmStart>& warm_start, const ShardedOptions& sharding);
 
   Exchange facts();
@@ -99,7 +104,7 @@ class ShardedTrainer::Impl {
   double compute_seconds_ = 0.0;
 
  private:
-  void load(Side side, const CompressedRows& ratings, const FactorTable* warm);
+  void load(const Dataset& data, Side side, const FactorTable* warm);
   [[nodiscard]] bool is_evaluated(std::uint32_t epoch) const;
   [[nodiscard]] bool stops_early() const { return options_.stop_after > 0 && has_validation_; }
   [[nodiscard]] MeasurePlan plan_of(std::uint32_t epoch) const;
@@ -111,6 +116,8 @@ class ShardedTrainer::Impl {
   bool has_test_ = false;
   bool has_validation_ = false;
   std::vector<Metric> stop_metrics_;
+  float lowest_ = 1.0F;  ///< of all training values
+  float highest_ = 1.0F;
   std::vector<std::byte> facts_;
   Clock::time_point epoch_begin_;
   Clock::time_point measure_begin_;
@@ -133,37 +140,39 @@ class ShardedTrainer::Impl {
   bool gathers_users_ = false;
 };
 
-ShardedTrainer::Impl::Impl(Backend& backend, const Dataset& data, const HeldOut* test, const HeldOut* validation,
-                           const TrainOptions& options, const std::optional<WarmStart>& warm_start,
-                           const ShardedOptions& sharding)
+ShardedTrainer::Impl::Impl(Backend& backend, const Dataset& data, const SharedHeldOut& test,
+                           const SharedHeldOut& validation, const TrainOptions& options,
+                           const std::optional<WarmStart>& warm_start, const ShardedOptions& sharding)
     : run_(backend, options, sharding),
       options_(run_.options),
       train_entries_(data.entries()),
       has_values_(data.has_values()),
-      has_test_(test != nullptr),
-      has_validation_(validation != nullptr) {
+      has_test_(test.is_there()),
+      has_validation_(validation.is_there()) {
   check_options(options);
-  run_.plan = plan_shards(data.by_user(), data.by_item(), work_of(options), sharding.ranks, sharding.rounds);
+  run_.plan = plan_shards(data.lengths(Side::kUsers), data.lengths(Side::kItems), work_of(options), sharding.ranks,
+                          sharding.rounds);
   stop_metrics_ = stop_metrics(options);
-  if (test != nullptr) require_measurable(*test, options.metrics, "data.test");
-  if (validation != nullptr) {
-    require_measurable(*validation, options.metrics, "data.validation");
-    if (options.stop_after > 0) require_measurable(*validation, stop_metrics_, "data.validation");
+  if (test.is_there()) require_measurable(test.facts(), options.metrics, "data.test");
+  if (validation.is_there()) {
+    require_measurable(validation.facts(), options.metrics, "data.validation");
+    if (options.stop_after > 0) require_measurable(validation.facts(), stop_metrics_, "data.validation");
   }
-  load(Side::kUsers, data.by_user(), warm_start ? warm_start->users : nullptr);
-  load(Side::kItems, data.by_item(), warm_start ? warm_start->items : nullptr);
-  way_ = options.solver == SolverKind::kSgd ? make_rotating_way(run_, data.by_user(), data.by_item())
+  load(data, Side::kUsers, warm_start ? warm_start->users : nullptr);
+  load(data, Side::kItems, warm_start ? warm_start->items : nullptr);
+  way_ = options.solver == SolverKind::kSgd ? make_rotating_way(run_, data.lengths(Side::kUsers), data.lengths(Side::kItems))
                                             : make_alternating_way(run_);
-  measures_ = std::make_unique<ShardMeasures>(run_, test, validation, data.items().rank_order());
+  const auto item_order = ranks_items(options) ? data.items().rank_order() : std::span<const RowIndex>{};
+  measures_ = std::make_unique<ShardMeasures>(run_, test, validation, item_order);
 }
 
-void ShardedTrainer::Impl::load(Side side, const CompressedRows& ratings, const FactorTable* warm) {
+void ShardedTrainer::Impl::load(const Dataset& data, Side side, const FactorTable* warm) {
   ShardedTable& mine = run_.table(side);
   mine.shards = &run_.plan.of(side);
   mine.own = owned_rows(*mine.shards, run_.sharding.rank);
-  mine.entries = keep_rows(ratings, mine.own);
+  mine.entries = data.rows(side, mine.own);
   mine.ratings = run_.backend.load_ratings(mine.entries.view());
-  mine.host.factors = start_values(options_, side, ratings, warm);
+  mine.host.factors = start_values(options_, side, data.lengths(side), warm);
   const TableShape shape = mine.host.factors.shape();
   const bool has_state = options_.solver == SolverKind::kSgd && side == Side::kItems;  // users never travel on
   if (has_state) mine.host.state.assign(shape.rows, 1.0F);
@@ -207,7 +216,7 @@ void ShardedTrainer::Impl::take_facts() {
   if (!run_.objective.is_implicit() && train_entries_ > 0) {
     run_.objective.mean = tree_sum(sums) / static_cast<double>(train_entries_);
   }
-  if (!options_.clip_to_range || !has_values_) return;
+  if (!has_values_) return;
   double low = std::numeric_limits<double>::infinity();
   double high = -low;
   for (Rank r = 0; r < run_.sharding.ranks; ++r) {
@@ -215,8 +224,11 @@ void ShardedTrainer::Impl::take_facts() {
     low = std::min(low, range[0]);
     high = std::max(high, range[1]);
   }
-  run_.low = static_cast<float>(low);
-  run_.high = static_cast<float>(high);
+  lowest_ = static_cast<float>(low);
+  highest_ = static_cast<float>(high);
+  if (!options_.clip_to_range) return;
+  run_.low = lowest_;
+  run_.high = highest_;
 }
 
 void ShardedTrainer::Impl::begin_sweep(std::uint32_t epoch, Side side) {
@@ -335,6 +347,8 @@ void ShardedTrainer::Impl::take_result() {
 TrainResult ShardedTrainer::Impl::finish() {
   TrainResult result;
   result.mean = run_.objective.mean;
+  result.lowest_value = lowest_;
+  result.highest_value = highest_;
   result.kept_epoch = kept_.epoch;
   result.was_stopped = was_stopped_;
   result.stopped_early = stopped_early_;
@@ -345,14 +359,19 @@ TrainResult ShardedTrainer::Impl::finish() {
   return result;
 }
 
-ShardedTrainer::ShardedTrainer(Backend& backend, const Dataset& data, const HeldOut* test, const HeldOut* validation,
-                               const TrainOptions& options, const std::optional<WarmStart>& warm_start,
-                               const ShardedOptions& sharding)
+ShardedTrainer::ShardedTrainer(Backend& backend, const Dataset& data, const SharedHeldOut& test,
+                               const SharedHeldOut& validation, const TrainOptions& options,
+                               const std::optional<WarmStart>& warm_start, const ShardedOptions& sharding)
     : impl_(std::make_unique<Impl>(backend, data, test, validation, options, warm_start, sharding)) {}
 ShardedTrainer::~ShardedTrainer() = default;
 
 const ShardPlan& ShardedTrainer::plan() const noexcept {
   return impl_->run_.plan;
+}
+RankShare ShardedTrainer::share() const noexcept {
+  const HeldOut* test = impl_->measures_->own_test();
+  return {impl_->run_.users.entries.view(), impl_->run_.items.entries.view(), test,
+          test != nullptr ? impl_->measures_->whole_test() : HeldOutFacts{}};
 }
 Exchange ShardedTrainer::facts() {
   return impl_->facts();

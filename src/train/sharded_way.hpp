@@ -29,8 +29,8 @@ class ShardedWay {
 
 /// als and subspace: each half-sweep's rows are gathered by all.
 [[nodiscard]] std::unique_ptr<ShardedWay> make_alternating_way(ShardedRun& run);
-/// sgd: users stay apart, parts of the items pass from rank to rank. Of the whole matrix only offsets are looked at.
-[[nodiscard]] std::unique_ptr<ShardedWay> make_rotating_way(ShardedRun& run, const CompressedRows& by_user,
-                                                            const CompressedRows& by_item);
+/// sgd: users stay apart, parts of the items pass from rank to rank. The lengths are of the whole matrix.
+[[nodiscard]] std::unique_ptr<ShardedWay> make_rotating_way(ShardedRun& run, const RowLengths& by_user,
+                                                            const RowLengths& by_item);
 
 }  // namespace concerto

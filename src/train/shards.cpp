@@ -10,8 +10,8 @@
 namespace concerto {
 namespace {
 
-double work_of(const CompressedRows& matrix, RowRange rows, const WorkModel& work) {
-  return work.per_entry * static_cast<double>(matrix.offsets[rows.end] - matrix.offsets[rows.begin]) +
+double work_of(const RowLengths& lengths, RowRange rows, const WorkModel& work) {
+  return work.per_entry * static_cast<double>(lengths.offsets[rows.end] - lengths.offsets[rows.begin]) +
          work.per_row * rows.size();
 }
 
@@ -30,16 +30,16 @@ void deal_rounds(TableShards& shards, Rank ranks, std::uint32_t rounds) {
   }
 }
 
-TableShards cut_and_place(const CompressedRows& matrix, Side side, const WorkModel& work, Rank ranks,
+TableShards cut_and_place(const RowLengths& lengths, Side side, const WorkModel& work, Rank ranks,
                           std::uint32_t rounds) {
   TableShards shards;
-  shards.rows = matrix.rows;
-  if (matrix.rows == 0) return shards;
-  shards.blocks = cut_blocks(matrix, kBlocksPerTable, work);
+  shards.rows = lengths.rows;
+  if (lengths.rows == 0) return shards;
+  shards.blocks = cut_blocks(lengths, kBlocksPerTable, work);
   std::vector<PlacedBlock> placed;
   for (const RowRange rows : shards.blocks) {
-    const std::uint64_t chunk = rows.begin / chunk_rows(matrix.rows);
-    shards.work.push_back(work_of(matrix, rows, work));
+    const std::uint64_t chunk = rows.begin / chunk_rows(lengths.rows);
+    shards.work.push_back(work_of(lengths, rows, work));
     placed.push_back({static_cast<std::uint64_t>(side) << 32 | chunk, shards.work.back()});
   }
   std::vector<Rank> members(ranks);
@@ -65,7 +65,7 @@ std::vector<RowRange> joined(const TableShards& shards, Chosen is_chosen) {
 
 }  // namespace
 
-ShardPlan plan_shards(const CompressedRows& by_user, const CompressedRows& by_item, const WorkModel& work, Rank ranks,
+ShardPlan plan_shards(const RowLengths& by_user, const RowLengths& by_item, const WorkModel& work, Rank ranks,
                       std::uint32_t rounds) {
   CONCERTO_CHECK(ranks > 0 && rounds > 0, "a run of no ranks or no rounds");
   ShardPlan plan;
@@ -82,32 +82,6 @@ std::vector<RowRange> owned_rows(const TableShards& shards, Rank rank) {
 
 std::vector<RowRange> rows_of_round(const TableShards& shards, Rank rank, std::uint32_t round) {
   return joined(shards, [&](std::size_t b) { return shards.owners[b] == rank && shards.rounds[b] == round; });
-}
-
-CompressedMatrix keep_rows(const CompressedRows& matrix, std::span<const RowRange> rows) {
-  CompressedMatrix kept;
-  kept.rows = matrix.rows;
-  kept.column_count = matrix.column_count;
-  kept.offsets.reserve(std::size_t{matrix.rows} + 1);
-  kept.offsets.push_back(0);
-  EntryIndex entries = 0;
-  for (const RowRange range : rows) entries += matrix.offsets[range.end] - matrix.offsets[range.begin];
-  kept.columns.reserve(entries);
-  if (!matrix.values.empty()) kept.values.reserve(entries);
-  for (const RowRange range : rows) {
-    CONCERTO_CHECK(range.begin + std::size_t{1} >= kept.offsets.size(), "ranges of rows out of order");
-    kept.offsets.resize(std::size_t{range.begin} + 1, kept.columns.size());
-    const EntryIndex shift = matrix.offsets[range.begin] - kept.columns.size();
-    for (RowIndex r = range.begin; r < range.end; ++r) kept.offsets.push_back(matrix.offsets[r + 1] - shift);
-    const auto from = static_cast<std::ptrdiff_t>(matrix.offsets[range.begin]);
-    const auto to = static_cast<std::ptrdiff_t>(matrix.offsets[range.end]);
-    kept.columns.insert(kept.columns.end(), matrix.columns.begin() + from, matrix.columns.begin() + to);
-    if (!matrix.values.empty()) {
-      kept.values.insert(kept.values.end(), matrix.values.begin() + from, matrix.values.begin() + to);
-    }
-  }
-  kept.offsets.resize(std::size_t{matrix.rows} + 1, kept.columns.size());
-  return kept;
 }
 
 CompressedMatrix keep_columns(const CompressedRows& matrix, RowRange columns) {
@@ -131,7 +105,7 @@ CompressedMatrix keep_columns(const CompressedRows& matrix, RowRange columns) {
   return kept;
 }
 
-std::vector<RowRange> cut_item_parts(const CompressedRows& by_item, std::uint32_t count) {
+std::vector<RowRange> cut_item_parts(const RowLengths& by_item, std::uint32_t count) {
   constexpr std::uint64_t kChunksOfPart = 8;  // fewer would make parts unequal
   std::vector<RowRange> parts = sgd_cut(by_item, count);
   if (chunk_count(by_item.rows) < kChunksOfPart * count) return parts;

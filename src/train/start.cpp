@@ -59,9 +59,8 @@ double mean_value(const CompressedRows& ratings) {
   return ratings.entries() == 0 ? 0.0 : tree_sum(chunks) / static_cast<double>(ratings.entries());
 }
 
-FactorTable start_values(const TrainOptions& options, Side side, const CompressedRows& ratings,
-                         const FactorTable* warm) {
-  const TableShape shape{ratings.rows, options.rank, options.objective.biases};
+FactorTable start_values(const TrainOptions& options, Side side, const RowLengths& lengths, const FactorTable* warm) {
+  const TableShape shape{lengths.rows, options.rank, options.objective.biases};
   FactorTable table;
   if (warm != nullptr) {
     if (warm->shape() != shape) {
@@ -77,7 +76,7 @@ FactorTable start_values(const TrainOptions& options, Side side, const Compresse
   }
   for (RowIndex r = 0; r < shape.rows; ++r) {
     const auto row = table.row(r);
-    if (ratings.count(r) == 0) {
+    if (lengths.count(r) == 0) {
       std::fill(row.begin(), row.end(), 0.0F);
       if (shape.biases) table.biases()[r] = 0.0F;
     } else if (options.nonnegative) {

@@ -20,9 +20,8 @@ void check_options(const TrainOptions& options);
 [[nodiscard]] double value_sum(const CompressedRows& ratings, RowIndex chunk);
 [[nodiscard]] double mean_value(const CompressedRows& ratings);
 
-/// Start values of one side: the warm start's or drawn ones; zero rows where there is nothing to learn from. Only the
-/// offsets of `ratings` are looked at.
-[[nodiscard]] FactorTable start_values(const TrainOptions& options, Side side, const CompressedRows& ratings,
+/// Start values of one side: the warm start's or drawn ones; zero rows where there is nothing to learn from.
+[[nodiscard]] FactorTable start_values(const TrainOptions& options, Side side, const RowLengths& lengths,
                                        const FactorTable* warm);
 
 [[nodiscard]] bool all_finite(const FactorTable& table);

@@ -60,6 +60,8 @@ class Run {
   std::span<const RowIndex> item_order_;  // of ids
   TrainingState state_;
   std::vector<Metric> stop_metrics_;  // the metric that decides, alone
+  float lowest_ = 1.0F;               // of training values
+  float highest_ = 1.0F;
   float low_ = std::numeric_limits<float>::lowest();
   float high_ = std::numeric_limits<float>::max();
   Kept kept_;
@@ -77,16 +79,17 @@ Run::Run(Backend& backend, const Dataset& data, const HeldOut* test, const HeldO
   const CompressedRows& by_user = state_.by_user_view;
   const CompressedRows& by_item = state_.by_item_view;
   state_.objective.mean = state_.objective.is_implicit() ? 0.0 : mean_value(by_user);
-  if (options.clip_to_range && !by_user.values.empty()) {
+  if (!by_user.values.empty()) {
     const auto [low, high] = std::minmax_element(by_user.values.begin(), by_user.values.end());
-    low_ = *low;
-    high_ = *high;
+    lowest_ = *low;
+    highest_ = *high;
+    if (options.clip_to_range) std::tie(low_, high_) = std::pair(lowest_, highest_);
   }
   stop_metrics_ = stop_metrics(options);
-  if (test != nullptr) require_measurable(*test, options.metrics, "data.test");
+  if (test != nullptr) require_measurable(test->facts(), options.metrics, "data.test");
   if (validation != nullptr) {
-    require_measurable(*validation, options.metrics, "data.validation");
-    if (stops_early()) require_measurable(*validation, stop_metrics_, "data.validation");
+    require_measurable(validation->facts(), options.metrics, "data.validation");
+    if (stops_early()) require_measurable(validation->facts(), stop_metrics_, "data.validation");
   }
 
   if (options.solver == SolverKind::kSgd) {
@@ -226,6 +229,8 @@ void Run::finish(TrainResult& result) {
     if (lacks_validation) kept_.validation = measure(*validation_, options_.metrics, kept_);
   }
   result.mean = state_.objective.mean;
+  result.lowest_value = lowest_;
+  result.highest_value = highest_;
   result.kept_epoch = kept_.epoch;
   result.final_test = std::move(kept_.test);
   result.final_validation = std::move(kept_.validation);

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import time
@@ -61,22 +62,28 @@ class ClusterTest(LaunchingTest):
     def train(self, ranks, *options):
         return self.launch("--nproc-per-node", ranks, "--", PROGRAM, "train", "run.toml", *options)
 
-    def factors(self, model):
-        return {path.name: path.read_bytes() for path in (self.scratch / model).glob("*.bin")}
+    def files_of_model(self):
+        """All files of the model, the manifest with its checksums of pieces among them."""
+        return {path.name: path.read_bytes() for path in (self.scratch / "model").iterdir()}
 
     def test_any_number_of_ranks_writes_the_model_of_one_process(self):
         for kind, objective, momentum in (("als", "explicit", 0.0), ("als", "implicit", 0.0), ("als", "explicit", 0.3),
                                           ("subspace", "explicit", 0.0)):
             self.configure(kind=kind, objective=objective, momentum=momentum)
-            self.run_well("train", "run.toml", "--set", "output.model=alone")
-            expected = self.factors("alone")
-            self.assertGreaterEqual(len(expected), 4)
+            self.run_well("train", "run.toml")
+            expected = self.files_of_model()
+            self.assertGreaterEqual(len(expected), 5)
+            popularity = json.loads((self.scratch / "report.json").read_text())["final"]["popularity"]
             for ranks in (1, 2, 3, 4):
                 with self.subTest(kind=kind, objective=objective, momentum=momentum, ranks=ranks):
                     finished = self.train(ranks)
                     self.assertEqual(finished.returncode, 0, finished.stderr)
-                    self.assertEqual(self.factors("model"), expected)
-                    replication = json.loads((self.scratch / "report.json").read_text())["replication"]
+                    self.assertEqual(self.files_of_model(), expected)
+                    self.assertIn(f"its rows by {ranks} of {ranks} ranks", finished.stderr)
+                    report = json.loads((self.scratch / "report.json").read_text())
+                    replication = report["replication"]
+                    for name, value in popularity.items():
+                        self.assertAlmostEqual(report["final"]["popularity"][name], value, places=12)
                     self.assertEqual((replication["ranks"], replication["level"]), (ranks, "strong"))
                     self.assertEqual(replication["schedule"], "alternating")
 
@@ -97,10 +104,11 @@ class ClusterTest(LaunchingTest):
                 self.assertEqual((replication["schedule"], replication["rounds"]), ("rotating", 2 * ranks))
                 self.assertIn(f"{ranks} strata of 2 parts", replication["collective"])
                 self.assertEqual(replication["least_bytes_per_epoch"], 2 * (400 * 14 * 4 * (ranks - 1) // ranks))
-                expected = self.factors("model")
-                again = self.train(ranks, *options, "--set", "compute.threads=2", "--set", "output.model=again")
+                expected = self.files_of_model()
+                again = self.train(ranks, *options, "--set", "compute.threads=2")
                 self.assertEqual(again.returncode, 0, again.stderr)
-                self.assertEqual(self.factors("again"), expected)
+                written = self.files_of_model()
+                self.assertEqual([name for name in expected if written.get(name) != expected[name]], [])
 
     def test_ranks_with_different_configurations_say_so(self):
         self.configure()
@@ -110,6 +118,71 @@ class ClusterTest(LaunchingTest):
                                f"*) exec {PROGRAM} train other.toml;; esac")
         self.assertEqual(finished.returncode, 2, finished.stderr)
         self.assertIn("model.rank is 12 on rank 0 and 13 on rank 1", finished.stderr)
+
+    def flip_byte(self, path, place):
+        content = bytearray(path.read_bytes())
+        content[place] ^= 0x10
+        path.write_bytes(content)
+
+    def test_damage_in_a_ranks_rows_ends_the_run_and_is_named(self):
+        self.configure()
+        columns = self.scratch / "data" / "train" / "by_item.columns"
+        self.flip_byte(columns, columns.stat().st_size // 2)
+        finished = self.train(3)
+        # Whichever rank ends first decides the status: the damaged one's 2, or 1 of one that was told.
+        self.assertIn(finished.returncode, (1, 2), finished.stderr)
+        place = r"data/train/by_item.columns: is altered: the checksum of rows \d+ to \d+ differs"
+        damaged = re.search(rf"\[rank (\d)\] concerto: error: {place}", finished.stderr)
+        self.assertTrue(damaged, finished.stderr)
+        told = re.findall(rf"\[rank (\d)\] concerto: error: meeting the other ranks: rank (\d) gave up: {place}",
+                          finished.stderr)
+        self.assertNotIn((damaged.group(1), damaged.group(1)), told)
+        self.assertLessEqual({blamed for _, blamed in told}, {damaged.group(1)})
+        self.assertFalse((self.scratch / "model").exists())
+        alone = self.launch("--nproc-per-node", 1, "--", PROGRAM, "inspect", "data/train")
+        self.assertRegex(alone.stderr, place)
+
+    def run_in_namespace(self, *command):
+        """Runs a shell command in a mount namespace of its own; the caller has checked that it may."""
+        return subprocess.run(["unshare", "--mount", "sh", "-ec", *command], cwd=self.scratch, text=True,
+                              capture_output=True, timeout=90, env=clean_environment())
+
+    def require_mounts(self):
+        tried = subprocess.run(["unshare", "--mount", "sh", "-c", "mount -t tmpfs none /mnt"], capture_output=True)
+        if tried.returncode != 0:
+            print("SKIPPED: file systems of a rank's own need root: unshare and mount are refused")
+            self.skipTest("unshare and mount are refused")
+
+    def test_the_first_rank_writes_for_one_that_does_not_see_the_directory(self):
+        self.require_mounts()
+        self.configure()
+        (self.scratch / "out").mkdir()
+        to_out = ("--set", "output.model=out/model")
+        self.run_well("train", "run.toml", *to_out)
+        expected = {path.name: path.read_bytes() for path in (self.scratch / "out" / "model").iterdir()}
+        train = f"{PROGRAM} train run.toml --set output.model=out/model"
+        finished = self.launch("--nproc-per-node", 3, "--", "sh", "-c",
+                               f"case $CONCERTO_RANK in 1) exec unshare --mount sh -c 'mount -t tmpfs none out && exec "
+                               f"{train}';; *) exec {train};; esac")
+        self.assertEqual(finished.returncode, 0, finished.stderr)
+        self.assertIn("its rows by 2 of 3 ranks", finished.stderr)
+        written = {path.name: path.read_bytes() for path in (self.scratch / "out" / "model").iterdir()}
+        self.assertEqual(written, expected)
+        self.assertEqual([path.name for path in (self.scratch / "out").iterdir()], ["model"])
+
+    def test_a_full_disk_leaves_the_old_model_and_nothing_else(self):
+        self.require_mounts()
+        self.configure()
+        (self.scratch / "out").mkdir()
+        train = f"{PROGRAM} train run.toml --set output.model=out/model --set solver.epochs=1"
+        launch = os.environ["CONCERTO_LAUNCH"]
+        finished = self.run_in_namespace(
+            f"mount -t tmpfs -o size=160k none out; {train}; cp -r out/model before; "
+            f"dd if=/dev/zero of=out/filler bs=4k count=15 2>&1; status=0; "
+            f"{launch} --nproc-per-node 2 -- {train} || status=$?; "
+            f"echo status $status; diff -r out/model before && echo unchanged; rm out/filler; ls -A out")
+        self.assertIn("No space left on device", finished.stderr)
+        self.assertIn("status 1\nunchanged\nmodel\n", finished.stdout)
 
     def start_long_run(self, ranks, kind="als"):
         """A run that has reached its third epoch; the launcher and the processes of its ranks by number."""

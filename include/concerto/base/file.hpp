@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <span>
 #include <string>
@@ -26,6 +27,25 @@ class MappedFile {
   std::size_t size_ = 0;
 };
 
+/// A file of which parts are read where they are wanted. From several threads at once. Move-only.
+class InputFile {
+ public:
+  /// Throws Error{kIo} naming the path, as reading does.
+  explicit InputFile(const std::filesystem::path& path);
+  ~InputFile();
+  InputFile(InputFile&& other) noexcept;
+  InputFile& operator=(InputFile&&) = delete;
+
+  [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
+  /// Fills `bytes` from `offset` on; Error{kCorrupt} where the file ends before.
+  void read_at(std::uint64_t offset, std::span<std::byte> bytes) const;
+
+ private:
+  std::filesystem::path path_;
+  int descriptor_ = -1;
+  std::uint64_t size_ = 0;
+};
+
 /// The whole file as text. Throws Error{kIo}.
 [[nodiscard]] std::string read_file(const std::filesystem::path& path);
 
@@ -43,6 +63,26 @@ class OutputFile {
   void write(std::span<const std::byte> bytes);
   void write(std::string_view text);
   /// fsync and close. Without it the destructor closes without a promise.
+  void finish();
+
+ private:
+  std::filesystem::path path_;
+  int descriptor_ = -1;
+};
+
+/// A file of fixed length whose parts are written in place, also by several processes, each its own. Throws Error{kIo}
+/// naming the path. Move-only.
+class PlacedFile {
+ public:
+  /// Makes the file, `size` zero bytes long.
+  PlacedFile(const std::filesystem::path& path, std::uint64_t size);
+  /// Opens one that another process made.
+  explicit PlacedFile(const std::filesystem::path& path);
+  ~PlacedFile();
+  PlacedFile(PlacedFile&& other) noexcept;
+  PlacedFile& operator=(PlacedFile&&) = delete;
+  void write_at(std::uint64_t offset, std::span<const std::byte> bytes) const;
+  /// fsync and close.
   void finish();
 
  private:

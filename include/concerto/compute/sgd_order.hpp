@@ -50,7 +50,7 @@ struct SgdLimits {
 
 /// Exactly `count` ranges of rows that cover one orientation in order, cut at equal numbers of entries: range b begins
 /// at the first row with at least b * entries / count entries before it. A range is empty where one row outweighs it.
-[[nodiscard]] inline std::vector<RowRange> sgd_cut(const CompressedRows& matrix, std::uint32_t count) {
+[[nodiscard]] inline std::vector<RowRange> sgd_cut(const RowLengths& matrix, std::uint32_t count) {
   std::vector<RowRange> ranges(count);
   RowIndex begin = 0;
   for (std::uint32_t b = 0; b < count; ++b) {

@@ -1,4 +1,5 @@
 // A data set as solvers use it: rows assigned, duplicates merged, both orientations built, parts held out.
+// Held-out parts themselves are in held_out.hpp.
 #pragma once
 
 #include <cstdint>
@@ -8,8 +9,10 @@
 #include <string>
 #include <vector>
 
+#include "concerto/base/check.hpp"
 #include "concerto/base/file.hpp"
 #include "concerto/base/thread_pool.hpp"
+#include "concerto/data/held_out.hpp"
 #include "concerto/data/id_map.hpp"
 #include "concerto/data/ratings.hpp"
 #include "concerto/data/reader.hpp"
@@ -33,55 +36,59 @@ struct SplitOptions {
   std::uint64_t seed = 1;
 };
 
-/// An entry whose user or item the training data does not know.
-struct UnknownEntry {
-  RowIndex user = kNoRow;
-  RowIndex item = kNoRow;
-  float value = 1.0F;
-};
-
-/// A held-out part in the rows of the training data.
-struct HeldOut {
-  CompressedMatrix known;             ///< rows = training users
-  std::vector<UnknownEntry> unknown;  ///< at least one of user and item is kNoRow
-  std::uint64_t unknown_users = 0;    ///< distinct users that training does not know
-  [[nodiscard]] EntryIndex entries() const noexcept { return known.columns.size() + unknown.size(); }
-};
-
 /// How repeated pairs were treated when data was built, and how many entries that took away.
 struct MergeFacts {
   Duplicates duplicates = Duplicates::kLast;
   EntryIndex merged = 0;
 };
 
-/// Training data with both orientations. Either owns vectors or maps a prepared directory. Move-only.
+class OpenedData;
+
+/// Training data with both orientations. Whole, it owns its arrays or maps those of a prepared directory; opened, it
+/// has the lengths of all rows and reads the entries that are asked for. Move-only.
 class Dataset {
  public:
   Dataset(IdMap users, IdMap items, CompressedMatrix by_user, CompressedMatrix by_item);
   Dataset(Dataset&&) noexcept = default;
   Dataset& operator=(Dataset&&) noexcept = default;
 
-  [[nodiscard]] const IdMap& users() const noexcept { return users_; }
-  [[nodiscard]] const IdMap& items() const noexcept { return items_; }
-  [[nodiscard]] CompressedRows by_user() const noexcept { return by_user_view_; }
-  [[nodiscard]] CompressedRows by_item() const noexcept { return by_item_view_; }
-  [[nodiscard]] EntryIndex entries() const noexcept { return by_user_view_.entries(); }
-  [[nodiscard]] bool has_values() const noexcept { return !by_user_view_.values.empty(); }
+  /// Opened data reads an id map when it is first asked for (from one thread): Error{kCorrupt} naming its file.
+  [[nodiscard]] const IdMap& users() const { return source_ == nullptr ? users_ : ids(Side::kUsers); }
+  [[nodiscard]] const IdMap& items() const { return source_ == nullptr ? items_ : ids(Side::kItems); }
+  /// Both orientations with all entries. Of whole data only: of opened data nothing is there that was not verified.
+  [[nodiscard]] CompressedRows by_user() const noexcept { return whole(by_user_view_); }
+  [[nodiscard]] CompressedRows by_item() const noexcept { return whole(by_item_view_); }
+  [[nodiscard]] EntryIndex entries() const noexcept { return lengths(Side::kUsers).entries(); }
+  [[nodiscard]] bool has_values() const noexcept { return has_values_; }
+
+  /// How many entries each user or item has.
+  [[nodiscard]] RowLengths lengths(Side side) const noexcept {
+    return side == Side::kUsers ? by_user_view_ : by_item_view_;
+  }
+  /// An orientation with the entries of these rows alone; the other rows are empty. Ranges ascend, apart; those of
+  /// opened data are whole chunks, which are read and verified now, and no other: Error{kCorrupt} naming the file and
+  /// the rows that are damaged. 4 or 8 bytes an entry.
+  [[nodiscard]] CompressedMatrix rows(Side side, std::span<const RowRange> rows) const;
 
   /// From now on every entry counts as 1 (implicit, values = "ignore"), as if the input had no values.
   void ignore_values() noexcept {
     by_user_view_.values = {};
     by_item_view_.values = {};
+    has_values_ = false;
   }
 
-  /// Writes the prepared form: a directory with a header (format version, shapes, per-file length and checksum), the
-  /// id maps and both orientations as raw little-endian arrays. Atomic. `held_out`, if given, goes along as the test
-  /// part.
+  /// Writes the prepared form: a directory with a header (format version, shapes, lengths of files, and checksums of
+  /// the pieces that are read alone), the id maps and both orientations as raw little-endian arrays. Atomic.
+  /// `held_out`, if given, goes along as the test part. Of whole data only.
   void write(const std::filesystem::path& directory, const HeldOut* held_out, const MergeFacts& merging) const;
-  /// Maps a prepared directory and verifies it: lengths, checksums, and that every row is what `CompressedRows` says.
-  /// Error{kCorrupt} naming the file on any damage, Error{kUnsupported} on the format of a later version.
+  /// Maps a prepared directory and verifies all of it: lengths, checksums, and that every row is what `CompressedRows`
+  /// says. Error{kCorrupt} naming the file on any damage, Error{kUnsupported} on the format of another version.
   struct Prepared;
   [[nodiscard]] static Prepared map(const std::filesystem::path& directory, ThreadPool& pool);
+  /// Opens a prepared directory: verifies its header, the lengths of files and both orientations' row lengths, and
+  /// reads nothing else. The same errors. `pool` outlives what is returned.
+  struct Opened;
+  [[nodiscard]] static Opened open(const std::filesystem::path& directory, ThreadPool& pool);
   /// Error{kBadInput} where `write` would refuse to write: before anything is read.
   static void check_target(const std::filesystem::path& directory);
   /// Is this a directory that `write` made (has it a header file)?
@@ -89,19 +96,34 @@ class Dataset {
 
  private:
   Dataset() = default;
+  [[nodiscard]] const IdMap& ids(Side side) const;
+  [[nodiscard]] const CompressedRows& whole(const CompressedRows& view) const noexcept {
+    CONCERTO_CHECK(source_ == nullptr, "all entries of opened data are asked for; use rows()");
+    return view;
+  }
+
   IdMap users_;
   IdMap items_;
   CompressedMatrix by_user_;
   CompressedMatrix by_item_;
   std::vector<MappedFile> mappings_;
-  CompressedRows by_user_view_;
+  CompressedRows by_user_view_;  ///< of opened data without columns and values
   CompressedRows by_item_view_;
+  bool has_values_ = false;
+  std::shared_ptr<const OpenedData> source_;  ///< of opened data
 };
 
 struct Dataset::Prepared {
   Dataset dataset;
   std::optional<HeldOut> held_out;
   MergeFacts merging;
+};
+
+struct Dataset::Opened {
+  Dataset dataset;
+  SharedHeldOut held_out;
+  MergeFacts merging;
+  std::uint64_t digest = 0;  ///< of the header and so, through its checksums, of all that was prepared
 };
 
 struct DatasetOptions {

@@ -1,6 +1,7 @@
 // How rows are cut: chunks of fixed size for storage and sums, blocks of chunks for work and ownership.
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "concerto/base/ids.hpp"
@@ -29,6 +30,12 @@ struct WorkModel {
 };
 
 /// At most `count` ranges of whole chunks that cover all rows in order, cut at equal predicted work. Never empty ones.
-[[nodiscard]] std::vector<RowRange> cut_blocks(const CompressedRows& matrix, std::size_t count, const WorkModel& work);
+[[nodiscard]] std::vector<RowRange> cut_blocks(const RowLengths& lengths, std::size_t count, const WorkModel& work);
+
+/// The matrix with the entries of these rows (in order, apart) alone; the other rows are empty. Copies 4 or 8 bytes an
+/// entry kept and reads no other.
+[[nodiscard]] CompressedMatrix keep_rows(const CompressedRows& matrix, std::span<const RowRange> rows);
+/// The offsets of that matrix.
+[[nodiscard]] std::vector<EntryIndex> kept_offsets(const RowLengths& lengths, std::span<const RowRange> rows);
 
 }  // namespace concerto

@@ -30,6 +30,19 @@ struct CompressedRows {
   [[nodiscard]] float value(EntryIndex index) const noexcept { return values.empty() ? 1.0F : values[index]; }
 };
 
+/// How many entries each row of one orientation has, without the entries: what cutting, placing and counting look at.
+struct RowLengths {
+  RowIndex rows = 0;
+  std::span<const EntryIndex> offsets;  ///< rows + 1 of them
+
+  RowLengths() = default;
+  RowLengths(RowIndex row_count, std::span<const EntryIndex> row_offsets) : rows(row_count), offsets(row_offsets) {}
+  RowLengths(const CompressedRows& matrix)  // NOLINT: implicit by design
+      : rows(matrix.rows), offsets(matrix.offsets) {}
+  [[nodiscard]] EntryIndex entries() const noexcept { return offsets.empty() ? 0 : offsets.back(); }
+  [[nodiscard]] EntryIndex count(RowIndex row) const noexcept { return offsets[row + 1] - offsets[row]; }
+};
+
 /// The owner of one orientation in host memory.
 struct CompressedMatrix {
   RowIndex rows = 0;

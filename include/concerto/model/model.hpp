@@ -1,9 +1,10 @@
 // A trained model, and the directory it is kept in.
 //
 // A model directory holds manifest.json (format version, shapes, objective, training configuration and metrics as JSON
-// text, per-file length and checksum), user_factors.bin and item_factors.bin (raw little-endian fp32, rows x rank, no
-// padding, memory-mappable), user_biases.bin and item_biases.bin where the model has biases, user_ids.bin and
-// item_ids.bin. It is written under a temporary name, fsynced and renamed; loading verifies every length and checksum.
+// text, every file's length and checksums), user_factors.bin and item_factors.bin (raw little-endian fp32, rows x rank,
+// no padding, memory-mappable), user_biases.bin and item_biases.bin where the model has biases, user_ids.bin and
+// item_ids.bin. Files of rows have a checksum for each chunk of rows, so that parts of them can be written and verified
+// apart. It is written under a temporary name, fsynced and renamed; loading verifies every length and checksum.
 #pragma once
 
 #include <filesystem>
@@ -35,7 +36,8 @@ void check_model_target(const std::filesystem::path& path);
 /// Writes the directory atomically, replacing a model that stands there. Error{kIo}, or Error{kBadInput} as above.
 void save_model(const Model& model, const std::filesystem::path& path);
 
-/// Loads and verifies. Error{kCorrupt} names the file and what is wrong with it; Error{kBadInput} if there is no model.
+/// Loads and verifies. Error{kCorrupt} names the file, what is wrong with it and, of a damaged piece, its rows;
+/// Error{kBadInput} if there is no model.
 [[nodiscard]] Model load_model(const std::filesystem::path& path);
 
 /// Is there a model directory at `path` (a manifest is there)?

@@ -62,8 +62,29 @@ struct Scorer {
 
 /// Error{kBadInput} when a metric has nothing to measure on: no entries, or no user that can be ranked. `where` names
 /// the part, for what measures to say so before work.
-void require_measurable(const HeldOut& held_out, const std::vector<Metric>& metrics,
+void require_measurable(const HeldOutFacts& held_out, const std::vector<Metric>& metrics,
                         const std::string& where = "held-out data");
+
+/// Items as the popularity baseline sees them. Rankings: by their number of training entries, ties by `item_order` as
+/// in Scorer. Ratings: mean + item mean offset, damped by 5 entries.
+class ItemPopularity {
+ public:
+  /// `value_sums`: of each item's training values (value_sums_of); needed where ratings are predicted.
+  ItemPopularity(const RowLengths& train_by_item, std::span<const double> value_sums,
+                 std::span<const RowIndex> item_order);
+  /// Best first.
+  [[nodiscard]] std::span<const RowIndex> ranking() const noexcept { return ranking_; }
+  /// kNoRow: the mean.
+  [[nodiscard]] double rating(RowIndex item) const noexcept { return mean_ + (item == kNoRow ? 0.0 : offsets_[item]); }
+
+ private:
+  std::vector<RowIndex> ranking_;
+  std::vector<double> offsets_;
+  double mean_ = 0.0;
+};
+
+/// Puts the sums of the values of these rows, in the order of entries, into `sums`, one place a row of the matrix.
+void value_sums_of(const CompressedRows& matrix, RowRange rows, std::span<double> sums);
 
 /// Sums over users and entries from which metrics are made: parts of the users can be measured apart, by different
 /// processes, and added up.
@@ -76,12 +97,14 @@ class MetricSums {
 
   /// Adds what `part` gives; `train_by_user` is masked in rankings. Users are ranked in batches: memory O(batch * K).
   void measure(const Scorer& scorer, const HeldOut& part, const CompressedRows& train_by_user);
+  /// The same of the popularity baseline.
+  void measure(const ItemPopularity& popularity, const HeldOut& part, const CompressedRows& train_by_user);
   /// The sums as bytes, of a size that depends on the metrics and the number of items alone; and added from there.
   [[nodiscard]] std::size_t bytes() const noexcept;
   void write(std::span<std::byte> out) const;
   void add(std::span<const std::byte> sums);
   /// The metrics, where what was added are the parts of `whole`.
-  [[nodiscard]] MetricValues values(const HeldOut& whole) const;
+  [[nodiscard]] MetricValues values(const HeldOutFacts& whole) const;
 
  private:
   struct Sums;
@@ -92,8 +115,7 @@ class MetricSums {
 [[nodiscard]] MetricValues evaluate(const Scorer& scorer, const HeldOut& held_out, const CompressedRows& train_by_user,
                                     const std::vector<Metric>& metrics);
 
-/// The same metrics of the popularity baseline: items ranked by their number of training entries, ties by `item_order`
-/// as in Scorer; ratings predicted by mean + item mean offset, damped by 5 entries.
+/// The same metrics of the popularity baseline.
 [[nodiscard]] MetricValues evaluate_popularity(const HeldOut& held_out, const CompressedRows& train_by_user,
                                                const CompressedRows& train_by_item,
                                                std::span<const RowIndex> item_order,

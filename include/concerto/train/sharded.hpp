@@ -57,16 +57,25 @@ struct MoveFacts {
   std::uint64_t least_bytes_per_epoch = 0;  ///< that a rank can send of rows, for equal shares
 };
 
+/// What a rank keeps of the data: views whose rows of others are empty.
+struct RankShare {
+  CompressedRows by_user;
+  CompressedRows by_item;
+  const HeldOut* test = nullptr;  ///< own users'; unknown users' on rank 0. nullptr: there is no test part
+  HeldOutFacts whole_test;
+};
+
 class ShardedTrainer {
  public:
-  /// `data`, `test` and `validation` are the whole run's, the same on all ranks, and outlive the trainer; only their
-  /// own rows are kept in the backend.
-  ShardedTrainer(Backend& backend, const Dataset& data, const HeldOut* test, const HeldOut* validation,
+  /// `data`, `test` and `validation` are the whole run's, the same on all ranks, and outlive the trainer; only the
+  /// rank's own rows are asked for, once, here. Error{kCorrupt} where own rows of opened data are damaged.
+  ShardedTrainer(Backend& backend, const Dataset& data, const SharedHeldOut& test, const SharedHeldOut& validation,
                  const TrainOptions& options, const std::optional<WarmStart>& warm_start,
                  const ShardedOptions& sharding);
   ~ShardedTrainer();
 
   [[nodiscard]] const ShardPlan& plan() const noexcept;
+  [[nodiscard]] RankShare share() const noexcept;
 
   /// What all ranks must know of the data before the first epoch: to be exchanged once, then taken up.
   [[nodiscard]] Exchange facts();

@@ -33,24 +33,21 @@ struct ShardPlan {
   [[nodiscard]] const TableShards& of(Side side) const noexcept { return side == Side::kUsers ? users : items; }
 };
 
-/// Only the offsets of the two orientations are looked at. `ranks` >= 1, `rounds` >= 1.
-[[nodiscard]] ShardPlan plan_shards(const CompressedRows& by_user, const CompressedRows& by_item, const WorkModel& work,
+/// `ranks` >= 1, `rounds` >= 1.
+[[nodiscard]] ShardPlan plan_shards(const RowLengths& by_user, const RowLengths& by_item, const WorkModel& work,
                                     Rank ranks, std::uint32_t rounds);
 
 /// The rows that `rank` owns, in order, neighbouring blocks joined; and those of them that it solves in `round`.
 [[nodiscard]] std::vector<RowRange> owned_rows(const TableShards& shards, Rank rank);
 [[nodiscard]] std::vector<RowRange> rows_of_round(const TableShards& shards, Rank rank, std::uint32_t round);
 
-/// The matrix with the entries of these rows (in order, apart) alone; the other rows are empty. Copies 4 or 8 bytes an
-/// entry kept and reads no other.
-[[nodiscard]] CompressedMatrix keep_rows(const CompressedRows& matrix, std::span<const RowRange> rows);
-
-/// The matrix with the entries of these columns alone, in the same rows and columns. Copies as keep_rows does.
+/// The matrix with the entries of these columns alone, in the same rows and columns. Copies 4 or 8 bytes an
+/// entry kept.
 [[nodiscard]] CompressedMatrix keep_columns(const CompressedRows& matrix, RowRange columns);
 
 /// Exactly `count` ranges that cover the items in order, cut at equal numbers of entries: of whole chunks where there
-/// are several to a range, else between rows. A range is empty where one item outweighs it. Only offsets are looked at.
-[[nodiscard]] std::vector<RowRange> cut_item_parts(const CompressedRows& by_item, std::uint32_t count);
+/// are several to a range, else between rows. A range is empty where one item outweighs it.
+[[nodiscard]] std::vector<RowRange> cut_item_parts(const RowLengths& by_item, std::uint32_t count);
 
 /// The largest and the mean work of a rank over these tables.
 struct LoadFacts {

@@ -53,6 +53,8 @@ struct TrainResult {
   FactorTable users;
   FactorTable items;
   double mean = 0.0;
+  float lowest_value = 1.0F;  ///< of training; 1 where entries have no values
+  float highest_value = 1.0F;
   std::vector<EpochRecord> epochs;
   std::uint32_t kept_epoch = 0;            ///< the epoch whose factors these are
   bool was_stopped = false;                ///< by the user

@@ -237,9 +237,9 @@ TEST(Model, OtherVersionsAndOtherManifests) {
   const TemporaryFolder folder;
   const fs::path path = folder / "m";
   save_model(small_model(), path);
-  rewrite_manifest(path, "\"format_version\": 1", "\"format_version\": 2");
+  rewrite_manifest(path, "\"format_version\": 2", "\"format_version\": 3");
   const std::string wanted =
-      (path / "manifest.json").string() + ": model format version 2; this program reads version 1";
+      (path / "manifest.json").string() + ": model format version 3; this program reads versions 1 to 2";
   EXPECT_EQ(message_of([&] { (void)load_model(path); }), wanted);
   EXPECT_EQ(message_of([&] { (void)read_manifest(path); }), wanted);
   EXPECT_TRUE(is_model(path));
@@ -352,7 +352,7 @@ TEST(Model, TheManifestIsText) {
   const TemporaryFolder folder;
   save_model(small_model(), folder / "m");
   const std::string text = read_manifest(folder / "m");
-  EXPECT_THAT(text, StartsWith("{\n  \"format\": \"concerto-model\",\n  \"format_version\": 1,\n  \"users\": 5,\n"));
+  EXPECT_THAT(text, StartsWith("{\n  \"format\": \"concerto-model\",\n  \"format_version\": 2,\n  \"users\": 5,\n"));
   EXPECT_THAT(text, HasSubstr("\"rmse\": 0.8434"));
   EXPECT_EQ(text, read_file(folder / "m" / "manifest.json"));
 }
