@@ -89,7 +89,7 @@ std::string found_program(const LauncherOptions& options, const Machine& machine
 }
 
 void check_join_file(const LaunchPlan& plan) {
-  if (plan.assignment.nodes == 1 || !plan.options.join_file.empty()) return;
+  if (plan.assignment.nodes == 1 || is_etcd(plan.assignment.rendezvous) || !plan.options.join_file.empty()) return;
   throw Error(
       ErrorCode::kBadInput,
       fmt::format("is needed with {} launchers: a path on a file system that they share", plan.assignment.nodes),
@@ -105,14 +105,14 @@ void pause_unless_stopped(const Descriptor& guard) {
   const int number = sigtimedwait(&set, nullptr, &pause);
   pollfd hang_up{guard.get(), POLLIN, 0};
   if (number > 0 || poll(&hang_up, 1, 0) > 0) {
-    throw Error(ErrorCode::kCancelled, "stopped while waiting for launcher 0", "--join-file");
+    throw Error(ErrorCode::kCancelled, "stopped while waiting for the other launchers", "signal");
   }
 }
 
 int run_job(const LaunchPlan& plan, const Machine& machine, const Descriptor& guard) {
-  const std::unique_ptr<JobServices> services =
-      make_job_services({plan.assignment, plan.options.join_file, plan.options.join_limit, plan.options.lost_after,
-                         [&guard] { pause_unless_stopped(guard); }});
+  const std::unique_ptr<JobServices> services = make_job_services(
+      {plan.assignment, plan.options.join_file, plan.options.store_files, plan.options.is_trusted_fabric,
+       plan.options.join_limit, plan.options.lost_after, [&guard] { pause_unless_stopped(guard); }});
   DriveOptions options;
   options.name = kName;
   options.log_folder = plan.options.log_folder;

@@ -286,7 +286,7 @@ void run_train(const TrainArguments& arguments, Console& console) {
     };
     const auto warm_start = warm ? std::optional<WarmStart>({&warm->users, &warm->items}) : std::nullopt;
     if (job) {
-      JobStore meeting_place(*job);
+      JobStore meeting_place(*job, config);
       result = train_as_rank(*job, meeting_place.store(), {config, data, options, warm_start}, engine, observer,
                              signals.token(), report.replication.emplace(), console.log);
     } else {

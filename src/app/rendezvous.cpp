@@ -87,7 +87,9 @@ RankFacts parse_facts(const std::string& text) {
 }
 
 std::string comparable_config(const std::string& config_json) {
-  constexpr std::array kOwn = {std::pair("compute", "threads"), std::pair("compute", "memory_limit_bytes"),
+  constexpr std::array kOwn = {std::pair("compute", "threads"),      std::pair("compute", "memory_limit_bytes"),
+                               std::pair("security", "authority"),   std::pair("security", "certificate"),
+                               std::pair("security", "private_key"), std::pair("security", "credentials"),
                                std::pair("output", "report")};
   Json json = Json::parse(config_json);
   for (const auto& [table, key] : kOwn) {
@@ -131,8 +133,9 @@ std::vector<RankFacts> meet(Store& store, const JobEnvironment& job, const RankF
   if (!written.value().swapped) {
     const RankFacts other = parse_facts(written.value().present->value);
     throw Error(ErrorCode::kBadInput,
-                fmt::format("two processes are rank {} of job {}: process {} on {} and process {} on {}", job.rank,
-                            job.job, other.process, other.host, mine.process, mine.host),
+                fmt::format("two processes are rank {} of job {}: process {} on {} and process {} on {}, unless one of "
+                            "them is of an earlier run of that name",
+                            job.rank, job.job, other.process, other.host, mine.process, mine.host),
                 "CONCERTO_RANK");
   }
   auto listing = store.list("ranks/");

@@ -41,7 +41,7 @@ struct RankFacts {
 /// Throws the first difference, if any, between the ranks' facts (see meet).
 void require_alike(const std::vector<RankFacts>& ranks);
 
-/// A configuration without the keys that may differ between ranks: threads, memory limit, report.
+/// A configuration without the keys that may differ between ranks: threads, memory limit, report, files of security.
 [[nodiscard]] std::string comparable_config(const std::string& config_json);
 
 }  // namespace concerto
