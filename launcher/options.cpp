@@ -119,9 +119,10 @@ void declare(CLI::App& program, LauncherOptions& options) {
       ->type_name("HOST:PORT")
       ->envname("CONCERTO_RENDEZVOUS");
   program
-      .add_option("--join-file", options.join_file,
-                  "how launchers find and trust each other: launcher 0 writes it, for its user alone, the others read "
-                  "it; on a file system that they share")
+      .add_option(
+          "--join-file", options.join_file,
+          "holds the token by which launchers join: launcher 0 writes it, for its user alone, the others read it, "
+          "or its line from CONCERTO_JOIN_TOKEN")
       ->type_name("FILE")
       ->envname("CONCERTO_JOIN_FILE");
   add_store_files(program, options);

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "concerto/base/check.hpp"
+#include "concerto/comm/join.hpp"
 
 #include "devices.hpp"
 
@@ -87,6 +88,7 @@ ProcessSpec process_of(const LaunchPlan& plan, const RankPlan& rank, const Machi
   spec.command = plan.options.command;
   spec.environment = machine.environment;
   erase_job_environment(spec.environment);  // of a job that the launcher itself may be part of
+  spec.environment.erase(kJoinTokenVariable);
   for (auto& [name, value] : additions(rank, job, machine)) spec.environment[name] = value;
   spec.processors = rank.processors;
   spec.credentials = grant.credentials.get();

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "assignment.hpp"
 #include "job_services.hpp"
@@ -15,6 +16,7 @@ namespace concerto {
 struct ServiceOptions {
   Assignment assignment;  ///< without the job's name where launcher 0 alone knows it
   std::filesystem::path join_file;
+  std::string join_token;  ///< of the environment; goes before the file
   StoreFiles store_files;
   bool is_trusted_fabric = false;
   std::chrono::milliseconds join_limit{300'000};

@@ -4,8 +4,12 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <string_view>
 
+#include "concerto/base/result.hpp"
 #include "concerto/comm/identity.hpp"
+
+struct evp_pkey_st;  // OpenSSL's key
 
 namespace concerto {
 
@@ -20,11 +24,15 @@ class JobAuthority {
   /// A new key and a certificate of it for `identity`, valid from an hour ago (clocks differ) for a week.
   /// Error{kBadInput} for an identity of another job.
   [[nodiscard]] Credentials issue(const Identity& identity) const;
+  /// The same certificate (PEM) for the key of a request (PKCS #10, DER) of which nothing else is looked at. kCorrupt
+  /// for bytes that are no request or one not signed by its own key; kRefused for a key that is not on P-256.
+  [[nodiscard]] Result<std::string> sign(std::string_view request, const Identity& identity) const;
   /// The authority's own certificate, PEM, and the SHA-256 of it in lower-case hexadecimal digits.
   [[nodiscard]] const std::string& certificate() const noexcept;
   [[nodiscard]] std::string fingerprint() const;
 
  private:
+  [[nodiscard]] std::string certify(evp_pkey_st& key, const Identity& identity) const;
   struct State;
   std::unique_ptr<State> state_;
 };
