@@ -10,6 +10,7 @@
 #include "concerto/base/error.hpp"
 #include "concerto/comm/communicators.hpp"
 
+#include "fabric.hpp"
 #include "rank_driver.hpp"
 #include "rendezvous.hpp"
 
@@ -20,11 +21,6 @@ constexpr std::uint32_t kMembershipEpoch = 1;
 
 std::chrono::milliseconds milliseconds(std::uint32_t count) {
   return std::chrono::milliseconds(count);
-}
-
-std::string host_name() {
-  char name[256] = {};
-  return gethostname(name, sizeof name - 1) == 0 ? name : "an unnamed machine";
 }
 
 template <class T>
@@ -56,32 +52,16 @@ RankFacts facts_of(const JobEnvironment& job, const RankedInputs& inputs) {
   facts.data_digest = digest_of(inputs.data);
   facts.data_words =
       fmt::format("{} users, {} items, {} entries", train.users().size(), train.items().size(), train.entries());
-  facts.host = host_name();
+  facts.place = place_of_this_process(inputs.config.cluster);
   facts.process = static_cast<std::uint64_t>(getpid());
   facts.incarnation = job.incarnation;
   return facts;
 }
 
-/// Factors in the clear between machines, where that was forbidden.
-void require_allowed(const SecurityConfig& security, const std::vector<RankFacts>& ranks) {
-  if (!security.require_encryption || security.trusted_fabric) return;
-  for (const RankFacts& rank : ranks) {
-    if (rank.host == ranks.front().host) continue;
-    throw Error(ErrorCode::kBadInput,
-                fmt::format("gloo would send factors from {} to {} in the clear; set security.trusted_fabric = true if "
-                            "nobody listens on that network",
-                            ranks.front().host, rank.host),
-                "security.require_encryption");
-  }
-}
-
 std::unique_ptr<Communicator> connect(const JobEnvironment& job, Store& store, const Config& config,
-                                      const std::vector<RankFacts>& ranks) {
+                                      const std::string& address) {
   GlooOptions options;
-  options.network_interface = config.cluster.network_interface;
-  const bool is_one_machine =
-      std::ranges::all_of(ranks, [&](const RankFacts& rank) { return rank.host == ranks.front().host; });
-  if (options.network_interface.empty() && is_one_machine) options.address = "127.0.0.1";
+  options.address = address;
   options.prefix = fmt::format("collectives/{}", kMembershipEpoch);
   CommLimits limits;
   limits.operation = milliseconds(config.cluster.operation_limit_ms);
@@ -123,8 +103,12 @@ TrainResult train_as_rank(const JobEnvironment& job, Store& store, const RankedI
                          sharding);
   const std::vector<RankFacts> ranks =
       meet(store, job, facts_of(job, inputs), milliseconds(config.cluster.meet_limit_ms));
-  require_allowed(config.security, ranks);
-  const std::unique_ptr<Communicator> communicator = connect(job, store, config, ranks);
+  std::vector<RankPlace> places;
+  for (const RankFacts& rank : ranks) places.push_back(rank.place);
+  const std::vector<std::string> addresses = addresses_used(places, config.cluster);
+  facts.links_in_the_clear = links_between_machines(places, addresses);
+  require_allowed(config.security, "gloo", facts.links_in_the_clear);
+  const std::unique_ptr<Communicator> communicator = connect(job, store, config, addresses[job.rank]);
 
   RankRun run;
   run.node.rank = job.rank;

@@ -41,12 +41,12 @@ struct ReplicationFacts {
   std::string collective;   ///< what a half-sweep uses, and the cost of the other way
   std::uint32_t ranks = 1;
   std::uint32_t rounds = 0;
-  double largest_load = 0.0;                ///< predicted work of a rank, as a multiple of the mean
-  std::uint64_t least_bytes_per_epoch = 0;  ///< that a ring all-gather of the factors can send
-  std::vector<std::uint64_t> bytes_sent;    ///< by this rank, in each epoch
-  double seconds = 0.0;                     ///< from the first step to the end
-  double compute_seconds = 0.0;             ///< of them spent computing
-  bool is_encrypted = false;
+  double largest_load = 0.0;                    ///< predicted work of a rank, as a multiple of the mean
+  std::uint64_t least_bytes_per_epoch = 0;      ///< that a ring all-gather of the factors can send
+  std::vector<std::uint64_t> bytes_sent;        ///< by this rank, in each epoch
+  double seconds = 0.0;                         ///< from the first step to the end
+  double compute_seconds = 0.0;                 ///< of them spent computing
+  std::vector<std::string> links_in_the_clear;  ///< between machines, by address: "10.0.0.1 - 10.0.0.2"
 };
 
 struct TrainReport {

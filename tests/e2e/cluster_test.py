@@ -75,6 +75,8 @@ class ClusterTest(LaunchingTest):
                     self.assertEqual(self.factors("model"), expected)
                     replication = json.loads((self.scratch / "report.json").read_text())["replication"]
                     self.assertEqual((replication["ranks"], replication["level"]), (ranks, "strong"))
+                    # Over loopback nothing leaves the machine.
+                    self.assertEqual((replication["encrypted"], replication["links_in_the_clear"]), (True, []))
 
     def test_ranks_with_different_configurations_say_so(self):
         self.configure()
