@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <optional>
+#include <string>
 
 #include "concerto/comm/channel.hpp"
 #include "concerto/comm/job_environment.hpp"
@@ -24,9 +25,12 @@ class JobStore {
   /// answer.
   JobStore(const JobEnvironment& job, const Config& config);
   ~JobStore();
-  [[nodiscard]] Store& store() noexcept { return *store_; }
+  [[nodiscard]] Store& store() const noexcept { return *store_; }
+  /// What this rank shows an embedded store, PEM; empty: it shows etcd what the configuration names.
+  [[nodiscard]] const std::string& certificate() const noexcept { return certificate_; }
 
  private:
+  std::string certificate_;
   std::unique_ptr<Network> network_;
   std::unique_ptr<Store> store_;
 };

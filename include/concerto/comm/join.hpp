@@ -23,8 +23,6 @@
 
 namespace concerto {
 
-using WallTime = std::chrono::system_clock::time_point;
-
 /// Where a token may stand. Whoever starts other processes takes it out of their environment.
 inline constexpr const char* kJoinTokenVariable = "CONCERTO_JOIN_TOKEN";
 

@@ -1,6 +1,7 @@
 // The job's certificate authority, and how a process gets the credentials that it issued.
 #pragma once
 
+#include <chrono>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -12,6 +13,16 @@
 struct evp_pkey_st;  // OpenSSL's key
 
 namespace concerto {
+
+using WallTime = std::chrono::system_clock::time_point;
+
+/// From when to when a certificate is good.
+struct Validity {
+  WallTime from;
+  WallTime until;
+};
+/// Of the first certificate in a PEM text. Error{kBadInput} naming `where` where there is none.
+[[nodiscard]] Validity validity_of(const std::string& pem, const std::string& where);
 
 /// An authority that lives in the memory of the first launcher and ends with it: ECDSA P-256. Its key is never written.
 class JobAuthority {

@@ -2,6 +2,7 @@
 #include "keys.hpp"
 
 #include <array>
+#include <ctime>
 
 #include <fmt/format.h>
 #include <openssl/bio.h>
@@ -10,6 +11,7 @@
 #include <openssl/pem.h>
 
 #include "concerto/base/error.hpp"
+#include "concerto/comm/trust.hpp"
 
 namespace concerto::tls {
 
@@ -75,3 +77,22 @@ std::string make_request(EVP_PKEY& key) {
 }
 
 }  // namespace concerto::tls
+
+namespace concerto {
+namespace {
+
+WallTime time_of(const ASN1_TIME& time) {
+  std::tm parts{};
+  if (ASN1_TIME_to_tm(&time, &parts) != 1) tls::fail("reading a certificate's time");
+  return std::chrono::system_clock::from_time_t(timegm(&parts));
+}
+
+}  // namespace
+
+Validity validity_of(const std::string& pem, const std::string& where) {
+  const CertificateOwner certificate = tls::certificate_of(pem);
+  if (!certificate) throw Error(ErrorCode::kBadInput, "no certificate (PEM)", where);
+  return {time_of(*X509_get0_notBefore(certificate.get())), time_of(*X509_get0_notAfter(certificate.get()))};
+}
+
+}  // namespace concerto
