@@ -23,7 +23,7 @@ constexpr std::array<Words, 4> kBackends{"auto", "reference", "cpu", "cuda"};
 constexpr std::array<Words, 2> kGathers{"bf16", "fp32"};
 constexpr std::array<Words, 2> kClips{"none", "range"};
 constexpr std::array<Words, 1> kLevels{"strong"};
-constexpr std::array<Words, 2> kCollectives{"auto", "gloo"};
+constexpr std::array<Words, 3> kCollectives{"auto", "gloo", "nccl"};
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr Range kShare{0.0, 1.0, true, true, "above 0 and below 1"};

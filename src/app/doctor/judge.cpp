@@ -326,7 +326,8 @@ class Judge {
       require_allowed(expected_.config.security, "gloo", links);
       found_.ok("encryption", 0,
                 links.empty() ? "factors do not leave the machine"
-                              : fmt::format("factors go in the clear over {} links, which is allowed", links.size()));
+                              : fmt::format("factors go in the clear over {} link{}, which is allowed", links.size(),
+                                            links.size() == 1 ? "" : "s"));
     } catch (const Error& error) {
       found_.problem("encryption", 0, error.message(), error.where());
     }
