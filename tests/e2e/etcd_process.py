@@ -31,11 +31,15 @@ def base64_of(text):
 class Etcd:
     ROOT_PASSWORD = "the root's"
 
-    def __init__(self):
+    def __init__(self, has_tls=False):
+        """With TLS it also listens at `tls_port`, where clients have to show a certificate of its authority."""
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="concerto_etcd_"))
+        self.has_tls = has_tls
+        if has_tls:
+            self.make_certificates()
         self.token = None
         for _ in range(5):  # a port may be taken by somebody else before etcd takes it
-            self.port, peer = free_ports(2)
+            self.port, self.tls_port, peer = free_ports(3)
             self.start(peer)
             if self.answers():
                 return
@@ -50,7 +54,31 @@ class Etcd:
                 ["etcd", "--name", "test", "--data-dir", self.folder / "data", "--heartbeat-interval", "50",
                  "--election-timeout", "250", "--listen-peer-urls", peer_url, "--initial-advertise-peer-urls", peer_url,
                  "--initial-cluster", f"test={peer_url}", "--advertise-client-urls", url, "--listen-client-urls", url,
-                 "--bcrypt-cost", "4"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                 "--bcrypt-cost", "4", *self.tls_words(url)], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def tls_words(self, url):
+        if not self.has_tls:
+            return []
+        return ["--listen-client-urls", f"{url},https://127.0.0.1:{self.tls_port}", "--cert-file", self.folder / "server.pem",
+                "--key-file", self.folder / "server.key", "--trusted-ca-file", self.folder / "authority.pem",
+                "--client-cert-auth"]
+
+    def make_certificates(self):
+        """An authority, and certificates of it for the server and a client; "stranger" is of another one. etcd's gateway
+        is a client with the server's certificate, and takes none with a common name."""
+        key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+        for authority in ("authority", "other"):
+            self.openssl("req", "-x509", *key, "-days", "2", "-subj", f"/CN={authority}", "-keyout", f"{authority}.key",
+                         "-out", f"{authority}.pem")
+        for authority, name in (("authority", "server"), ("authority", "client"), ("other", "stranger")):
+            (self.folder / f"{name}.ext").write_text("subjectAltName=IP:127.0.0.1\n"
+                                                     "extendedKeyUsage=serverAuth,clientAuth\n")
+            self.openssl("req", *key, "-subj", f"/O={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
+            self.openssl("x509", "-req", "-in", f"{name}.csr", "-CA", f"{authority}.pem", "-CAkey", f"{authority}.key",
+                         "-CAcreateserial", "-days", "2", "-extfile", f"{name}.ext", "-out", f"{name}.pem")
+
+    def openssl(self, *words):
+        subprocess.run(["openssl", *words], cwd=self.folder, check=True, capture_output=True)
 
     def answers(self):
         until = time.monotonic() + 30

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Jobs whose store is a real etcd: one model, several launchers, what an earlier run left, and what is refused."""
 import os
+import shutil
 import signal
 import subprocess
 import unittest
@@ -37,8 +38,12 @@ class EtcdTest(LaunchingTest):
         if etcd_process.why_not():
             print(etcd_process.why_not(), flush=True)
             raise unittest.SkipTest(etcd_process.why_not())
-        cls.etcd = etcd_process.Etcd()
+        cls.etcd = cls.make_etcd()
         cls.addClassCleanup(cls.etcd.remove)
+
+    @classmethod
+    def make_etcd(cls):
+        return etcd_process.Etcd()
 
     def words(self, node, *options, job="night", nodes=2):
         return ["--nnodes", nodes, "--node-rank", node, "--rendezvous", self.etcd.address, "--job", job, "--lost-after",
@@ -97,6 +102,17 @@ class LaunchersTest(EtcdTest):
                               r"name; give this run another one\n\Z")
         running.send_signal(signal.SIGTERM)
         self.assertEqual(self.results(running)[0][0], 143)
+
+    def test_a_first_launcher_that_is_gone_is_lost(self):
+        script = "echo $$ > rank$CONCERTO_RANK; exec sleep 1000"
+        first, second = [self.start_launcher(node, script) for node in (0, 1)]
+        ranks = self.await_files("rank0", "rank1")
+        for launcher in children_of(first.pid):
+            os.kill(launcher, signal.SIGKILL)
+        (_, _, _), (status, _, err) = self.results(first, second)
+        self.assertEqual(status, 1)
+        self.assertIn("error: node 0: the launcher of node 0 is lost: nothing was heard of it for 1 s\n", err)
+        self.assert_gone(*ranks)
 
     def test_a_failure_reaches_all(self):
         first = self.start_launcher(0, "exec sleep 1000")
@@ -173,6 +189,46 @@ class TrainingTest(EtcdTest):
                                       cwd=self.scratch, text=True, capture_output=True, timeout=60, env=environment)
             self.assertEqual(finished.returncode, status, finished.stderr)
             self.assertIn(words, finished.stderr)
+
+
+class CertificatesTest(TrainingTest):
+    """An etcd that encrypts, and asks for certificates."""
+
+    @classmethod
+    def setUpClass(cls):
+        if not shutil.which("openssl"):
+            print("SKIPPED: openssl is not installed", flush=True)
+            raise unittest.SkipTest("SKIPPED: openssl is not installed")
+        super().setUpClass()
+
+    @classmethod
+    def make_etcd(cls):
+        return etcd_process.Etcd(has_tls=True)
+
+    test_ranks_meet_in_etcd_and_write_the_model_of_one_process = None
+    test_a_store_that_is_not_the_launchers_is_refused = None
+    test_a_rank_without_a_launcher_takes_the_configured_store = None
+
+    def train_with(self, *options, authority="authority", certificate="client"):
+        folder = self.etcd.folder
+        return self.train(*options, launcher=("--rendezvous", f"etcd://127.0.0.1:{self.etcd.tls_port}", "--store-authority",
+                                              folder / f"{authority}.pem", "--store-certificate",
+                                              folder / f"{certificate}.pem", "--store-key", folder / f"{certificate}.key"))
+
+    def test_launcher_and_ranks_show_the_launchers_certificate(self):
+        finished = self.train_with()
+        self.assertEqual(finished.returncode, 0, finished.stderr)
+        self.assertTrue((self.scratch / "model" / "manifest.json").exists())
+
+    def test_what_does_not_fit_is_refused(self):
+        refusal = f"etcd at https://127.0.0.1:{self.etcd.tls_port} refuses: "
+        for more in ({"authority": "other"}, {"certificate": "stranger"}):
+            finished = self.train_with(**more)
+            self.assertEqual(finished.returncode, 1, finished.stderr)
+            self.assertIn(f"error: --rendezvous: {refusal}", finished.stderr)
+        finished = self.train_with("--set", f"security.authority={self.etcd.folder / 'other.pem'}")
+        self.assertEqual(finished.returncode, 1, finished.stderr)
+        self.assertIn(f"error: CONCERTO_STORE: {refusal}", finished.stderr)
 
 
 class PasswordsTest(TrainingTest):

@@ -17,8 +17,8 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LinkFacts, peer, round_trip_ms, megabytes_per
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CertificateFacts, what, hours_until_begin, hours_left, problem)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Facts, rank, local_size, place, interfaces, name_addresses, open_files,
                                    open_files_most, memory_available, memory_held, memory_needed, memory_of, driver,
-                                   cuda_driver, nccl, cuda_obstacle, nccl_obstacle, store, store_problem, store_ms,
-                                   certificates, data_problem, output_problem, is_output_shared, has_clock,
+                                   cuda_driver, cuda_runtime, nccl, cuda_obstacle, nccl_obstacle, store, store_problem,
+                                   store_ms, certificates, data_problem, output_problem, is_output_shared, has_clock,
                                    clock_offset_ms, clock_uncertainty_ms, links, links_problem)
 
 std::string to_json(const Facts& facts) {

@@ -39,6 +39,7 @@ struct Facts {
   std::string memory_of;               ///< of what the prediction is
   std::string driver;                  ///< NVIDIA's, in its own words; empty: none
   std::string cuda_driver;             ///< "13.0"; empty: no libcuda
+  std::string cuda_runtime;            ///< "13.0"; empty: no libcudart where the loader looks
   std::string nccl;                    ///< "2.28.9"; empty: no libnccl
   std::string cuda_obstacle;           ///< why the cuda backend cannot run; empty: it can
   std::string nccl_obstacle;

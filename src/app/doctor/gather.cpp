@@ -76,8 +76,11 @@ std::optional<int> version_of(const char* library, const char* function) {
 
 void look_for_gpu(Facts& facts) {
   if (std::ifstream version("/proc/driver/nvidia/version"); version) std::getline(version, facts.driver);
-  if (const auto cuda = version_of("libcuda.so.1", "cuDriverGetVersion")) {
-    facts.cuda_driver = fmt::format("{}.{}", *cuda / 1000, *cuda % 1000 / 10);
+  const auto cuda_text = [](int version) { return fmt::format("{}.{}", version / 1000, version % 1000 / 10); };
+  if (const auto cuda = version_of("libcuda.so.1", "cuDriverGetVersion")) facts.cuda_driver = cuda_text(*cuda);
+  for (const char* runtime : {"libcudart.so.13", "libcudart.so.12", "libcudart.so"}) {
+    const auto cuda = facts.cuda_runtime.empty() ? version_of(runtime, "cudaRuntimeGetVersion") : std::nullopt;
+    if (cuda) facts.cuda_runtime = cuda_text(*cuda);
   }
   if (const auto nccl = version_of("libnccl.so.2", "ncclGetVersion")) {
     facts.nccl = fmt::format("{}.{}.{}", *nccl / 10'000, *nccl % 10'000 / 100, *nccl % 100);

@@ -241,17 +241,17 @@ class Judge {
 
   void gpu(const Facts& facts) {
     const std::string& backend = expected_.config.compute.backend;
-    const std::string driver = facts.driver.empty() ? "no NVIDIA driver" : facts.driver;
-    const std::string cuda = facts.cuda_driver.empty() ? "" : ", CUDA up to " + facts.cuda_driver;
-    const bool is_wanted = backend == "cuda";
+    const std::string found = fmt::format("{}{}{}", facts.driver.empty() ? "no NVIDIA driver" : facts.driver,
+                                          facts.cuda_driver.empty() ? "" : ", for CUDA up to " + facts.cuda_driver,
+                                          facts.cuda_runtime.empty() ? "" : ", CUDA runtime " + facts.cuda_runtime);
     if (facts.cuda_obstacle.empty()) {
-      found_.ok("gpu", facts.rank, driver + cuda);
-    } else if (is_wanted) {
-      found_.problem("gpu", facts.rank, fmt::format("{}{}; {}", driver, cuda, facts.cuda_obstacle),
+      found_.ok("gpu", facts.rank, found);
+    } else if (backend == "cuda") {
+      found_.problem("gpu", facts.rank, fmt::format("{}; {}", found, facts.cuda_obstacle),
                      "compute.backend = \"cpu\", or a machine with a GPU");
     } else {
-      const std::string need = backend == "auto" ? "auto takes the cpu" : "it is not asked for";
-      found_.ok("gpu", facts.rank, fmt::format("{}: {}", need, facts.cuda_obstacle));
+      const std::string need = backend == "auto" ? "auto takes the cpu" : "not asked for";
+      found_.ok("gpu", facts.rank, fmt::format("{}; {}: {}", found, need, facts.cuda_obstacle));
     }
   }
 

@@ -33,9 +33,9 @@ struct Expectations {
 
 /// "ok", "warning", "problem".
 [[nodiscard]] std::string_view to_string(Level level);
-/// Open files that a process of a job of so many ranks may need: a rank holds one connection with each other and one
-/// listening socket while they connect; the first launcher one connection with each rank, and three files for each of
-/// its own.
+/// Open files that a process of a job of so many ranks may need: a rank holds two connections with each
+/// other, and a listening socket for each of them while they connect (8 + 2 for each rank were counted of running
+/// ones); the first launcher one connection with each rank, and three files for each of its own.
 [[nodiscard]] std::uint64_t open_files_needed(Rank ranks);
 
 }  // namespace concerto::doctor

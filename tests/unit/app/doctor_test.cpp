@@ -166,9 +166,17 @@ TEST(Doctor, AGpuMattersWhereItIsAskedFor) {
   expected.config.compute.backend = "cuda";
   EXPECT_THAT(trouble(expected, {healthy()}),
               ElementsAre(finding(Level::kProblem, "gpu", {0}, "no NVIDIA driver; no GPU", "compute.backend")));
+  Facts equipped = healthy();
+  equipped.driver = "NVRM version: 580";
+  equipped.cuda_driver = "13.0";
+  equipped.cuda_runtime = "12.8";
+  equipped.cuda_obstacle = "";
+  EXPECT_THAT(
+      judge(expected, {equipped}),
+      Contains(finding(Level::kOk, "gpu", {0}, "NVRM version: 580, for CUDA up to 13.0, CUDA runtime 12.8", "")));
   expected.config.compute.backend = "auto";
   EXPECT_THAT(judge(expected, {healthy()}),
-              Contains(finding(Level::kOk, "gpu", {0}, "auto takes the cpu: no GPU", "")));
+              Contains(finding(Level::kOk, "gpu", {0}, "no NVIDIA driver; auto takes the cpu: no GPU", "")));
 }
 
 TEST(Doctor, MemoryOfARankAndOfItsMachine) {
