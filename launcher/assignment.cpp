@@ -102,6 +102,16 @@ Assignment assign(const LauncherOptions& options, const EnvironmentVariables& va
     throw bad("--nproc-per-node", fmt::format("{} launchers of {} ranks are too many: at most {}", assignment.nodes,
                                               assignment.ranks_per_node, kMostRanks));
   }
+  if (options.rendezvous && is_etcd(*options.rendezvous)) {
+    if (assignment.nodes > 1 && assignment.job.empty()) {
+      throw bad("--job", "is needed with etcd and several launchers: it is how they find each other");
+    }
+    if (assignment.nodes > 1 && scheduler == nullptr && !options.node_rank) {
+      throw bad("--node-rank", fmt::format("is needed with --nnodes {}", assignment.nodes));
+    }
+    assignment.rendezvous = *options.rendezvous;
+    return assignment;
+  }
   const std::string told = told_rendezvous(scheduler);
   if (assignment.nodes > 1) {
     if (scheduler == nullptr && !options.node_rank) {

@@ -41,7 +41,7 @@ struct Assignment {
   std::uint32_t ranks_per_node = 1;
   std::uint32_t local_rank = 0;  ///< of the first rank here
   std::uint32_t local_size = 1;  ///< ranks on this machine, also of other launchers
-  std::string rendezvous;        ///< "HOST:PORT" of launcher 0; empty with one launcher
+  std::string rendezvous;        ///< "HOST:PORT" of launcher 0, "etcd://..."; empty: with one launcher
   std::vector<std::string> notices;
 
   [[nodiscard]] Rank world_size() const noexcept { return nodes * ranks_per_node; }

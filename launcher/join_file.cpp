@@ -1,4 +1,4 @@
-// JSON in a private file.
+// One line in a private file.
 #include "join_file.hpp"
 
 #include <cerrno>
@@ -6,7 +6,6 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -17,7 +16,8 @@
 namespace concerto {
 namespace {
 
-using Json = nlohmann::json;
+/// More than a token takes: whatever else lies there is not read.
+constexpr off_t kMostBytes = 4'096;
 
 Failure refused(const std::filesystem::path& path, std::string_view why) {
   return {FailureKind::kRefused, fmt::format("{}: {}", path.string(), why)};
@@ -25,43 +25,11 @@ Failure refused(const std::filesystem::path& path, std::string_view why) {
 
 }  // namespace
 
-std::string to_json(const JoinFile& file) {
-  Json launchers = Json::array();
-  for (const JoinFile::Part& part : file.launchers) {
-    Json ranks = Json::object();
-    for (const auto& [rank, credentials] : part.ranks) ranks[std::to_string(rank)] = credentials;
-    launchers.push_back({{"credentials", part.credentials}, {"ranks", ranks}});
-  }
-  return Json{{"job", file.job}, {"world_size", file.world_size}, {"store", file.store}, {"launchers", launchers}}
-      .dump();
-}
-
-JoinFile parse_join_file(const std::string& text, const std::string& where) {
-  try {
-    const Json json = Json::parse(text);
-    JoinFile file;
-    file.job = json.at("job").get<std::string>();
-    file.world_size = json.at("world_size").get<Rank>();
-    file.store = json.at("store").get<std::string>();
-    for (const Json& launcher : json.at("launchers")) {
-      JoinFile::Part part;
-      part.credentials = launcher.at("credentials").get<std::string>();
-      for (const auto& [rank, credentials] : launcher.at("ranks").items()) {
-        part.ranks[static_cast<Rank>(std::stoul(rank))] = credentials.get<std::string>();
-      }
-      file.launchers.push_back(std::move(part));
-    }
-    return file;
-  } catch (const std::exception&) {  // whose text may quote what is secret
-    throw Error(ErrorCode::kCorrupt, "is not a file by which launchers join", where);
-  }
-}
-
-void write_join_file(const std::filesystem::path& path, const JoinFile& file) {
+void write_join_file(const std::filesystem::path& path, const JoinToken& token) {
   const std::string temporary = fmt::format("{}.new-{}", path.string(), ::getpid());
   Descriptor out(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!out) throw io_error("write", temporary);
-  const std::string text = to_json(file);
+  const std::string text = format_join_token(token) + '\n';
   std::size_t done = 0;
   while (done < text.size()) {
     const ssize_t count = ::write(out.get(), text.data() + done, text.size() - done);
@@ -76,7 +44,7 @@ void write_join_file(const std::filesystem::path& path, const JoinFile& file) {
   }
 }
 
-Result<JoinFile> read_join_file(const std::filesystem::path& path) {
+Result<JoinToken> read_join_file(const std::filesystem::path& path) {
   const Descriptor in(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
   if (!in) {
     const FailureKind kind = errno == ENOENT || errno == ESTALE ? FailureKind::kUnreachable : FailureKind::kRefused;
@@ -86,6 +54,7 @@ Result<JoinFile> read_join_file(const std::filesystem::path& path) {
   if (::fstat(in.get(), &facts) != 0 || !S_ISREG(facts.st_mode)) return refused(path, "is not a regular file");
   if (facts.st_uid != ::geteuid()) return refused(path, "belongs to another user");
   if ((facts.st_mode & 077U) != 0) return refused(path, "may be read or written by others; it must have mode 600");
+  if (facts.st_size > kMostBytes) return Failure{FailureKind::kCorrupt, path.string() + ": is too long for a token"};
   std::string text(static_cast<std::size_t>(facts.st_size), '\0');
   std::size_t done = 0;
   while (done < text.size()) {
@@ -95,7 +64,7 @@ Result<JoinFile> read_join_file(const std::filesystem::path& path) {
     done += static_cast<std::size_t>(count);
   }
   try {
-    return parse_join_file(text, path.string());
+    return parse_join_token(text, path.string());
   } catch (const Error& error) {
     return Failure{FailureKind::kCorrupt, error.what()};
   }

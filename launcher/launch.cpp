@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "concerto/base/error.hpp"
+#include "concerto/comm/join.hpp"
 
 #include "drive.hpp"
 #include "guard.hpp"
@@ -88,12 +89,19 @@ std::string found_program(const LauncherOptions& options, const Machine& machine
   return std::move(program).value();
 }
 
-void check_join_file(const LaunchPlan& plan) {
-  if (plan.assignment.nodes == 1 || !plan.options.join_file.empty()) return;
-  throw Error(
-      ErrorCode::kBadInput,
-      fmt::format("is needed with {} launchers: a path on a file system that they share", plan.assignment.nodes),
-      "--join-file");
+std::string join_token(const Machine& machine) {
+  const auto found = machine.environment.find(kJoinTokenVariable);
+  return found == machine.environment.end() ? "" : found->second;
+}
+
+void check_joining(const LaunchPlan& plan, const Machine& machine) {
+  const Assignment& assignment = plan.assignment;
+  if (assignment.nodes == 1 || is_etcd(assignment.rendezvous) || !plan.options.join_file.empty()) return;
+  if (assignment.node_rank > 0 && !join_token(machine).empty()) return;
+  throw Error(ErrorCode::kBadInput,
+              fmt::format("is needed with {} launchers: the file with the token by which they join{}", assignment.nodes,
+                          assignment.node_rank > 0 ? fmt::format("; or its line in {}", kJoinTokenVariable) : ""),
+              "--join-file");
 }
 
 /// Between two attempts to join. Signals are blocked: without this Ctrl-C would wait for the time limit.
@@ -105,14 +113,21 @@ void pause_unless_stopped(const Descriptor& guard) {
   const int number = sigtimedwait(&set, nullptr, &pause);
   pollfd hang_up{guard.get(), POLLIN, 0};
   if (number > 0 || poll(&hang_up, 1, 0) > 0) {
-    throw Error(ErrorCode::kCancelled, "stopped while waiting for launcher 0", "--join-file");
+    throw Error(ErrorCode::kCancelled, "stopped while waiting for the other launchers", "signal");
   }
 }
 
 int run_job(const LaunchPlan& plan, const Machine& machine, const Descriptor& guard) {
-  const std::unique_ptr<JobServices> services =
-      make_job_services({plan.assignment, plan.options.join_file, plan.options.join_limit, plan.options.lost_after,
-                         [&guard] { pause_unless_stopped(guard); }});
+  ServiceOptions serving;
+  serving.assignment = plan.assignment;
+  serving.join_file = plan.options.join_file;
+  serving.join_token = join_token(machine);
+  serving.store_files = plan.options.store_files;
+  serving.is_trusted_fabric = plan.options.is_trusted_fabric;
+  serving.join_limit = plan.options.join_limit;
+  serving.lost_after = plan.options.lost_after;
+  serving.pause = [&guard] { pause_unless_stopped(guard); };
+  const std::unique_ptr<JobServices> services = make_job_services(serving);
   DriveOptions options;
   options.name = kName;
   options.log_folder = plan.options.log_folder;
@@ -138,7 +153,7 @@ int launch(const std::vector<std::string>& arguments) {
     if (!std::cout.flush()) throw Error(ErrorCode::kIo, "cannot be written", "standard output");
     return 0;
   }
-  check_join_file(plan);
+  check_joining(plan, machine);
   const auto body = [&](Descriptor guard) {
     return with_errors_reported([&] { return run_job(plan, machine, guard); });
   };

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <filesystem>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -29,9 +30,11 @@ constexpr const char* kFooter = R"(Examples:
   concerto-launch --dry-run --nproc-per-node 2 -- concerto train run.toml
 
 Under Slurm (srun) and in a Kubernetes Indexed Job, nodes, node rank and rendezvous come from the environment;
-options win over it. Launchers of one job also need --join-file. Rank r of a machine gets the r-th visible GPU and an equal share of the processors. Each rank
-finds in its environment who it is: CONCERTO_JOB, CONCERTO_RANK, CONCERTO_WORLD_SIZE, CONCERTO_LOCAL_RANK,
-CONCERTO_LOCAL_SIZE, CONCERTO_NODE_RANK, CONCERTO_INCARNATION, CONCERTO_STORE, CONCERTO_CREDENTIALS.
+options win over it. Launchers of one job also need --join-file, or with etcd --job. Rank r of a machine gets the r-th
+visible GPU and an equal share of the processors. Each rank finds in its environment who it is: CONCERTO_JOB,
+CONCERTO_RANK, CONCERTO_WORLD_SIZE, CONCERTO_LOCAL_RANK, CONCERTO_LOCAL_SIZE, CONCERTO_NODE_RANK, CONCERTO_INCARNATION,
+CONCERTO_STORE, CONCERTO_CREDENTIALS; with etcd the files that were named here, as CONCERTO_STORE_AUTHORITY,
+CONCERTO_STORE_CERTIFICATE, CONCERTO_STORE_KEY, CONCERTO_STORE_CREDENTIALS.
 
 Ctrl-C and SIGTERM are passed on to the ranks and waited for; a second one kills them.
 Exit status: 0 if all ranks ended with 0; otherwise that of the rank that failed first (128 + signal where it was ended
@@ -60,15 +63,17 @@ void add_seconds(CLI::App& program, const char* name, std::chrono::milliseconds&
   program.add_option_function<std::string>(name, parse, help)->type_name("SECONDS");
 }
 
-/// "HOST:PORT", also behind "concerto://".
+/// "HOST:PORT", also behind "concerto://"; or the address of etcd.
 std::string checked_rendezvous(std::string text) {
   constexpr std::string_view kScheme = "concerto://";
+  if (is_etcd(text) && is_store_address(text)) return text;
   if (text.starts_with(kScheme)) text.erase(0, kScheme.size());
   const std::size_t colon = text.rfind(':');
   const auto port = colon == std::string::npos ? std::nullopt : whole_number(std::string_view(text).substr(colon + 1));
   constexpr std::uint32_t kMostPort = 65'535;
   if (colon == 0 || !port || *port == 0 || *port > kMostPort || text.find('/') != std::string::npos) {
-    throw Error(ErrorCode::kBadInput, fmt::format("must be HOST:PORT, not '{}'", text), "--rendezvous");
+    throw Error(ErrorCode::kBadInput,
+                fmt::format("must be HOST:PORT or etcd://HOST:PORT[,HOST:PORT...], not '{}'", text), "--rendezvous");
   }
   return text;
 }
@@ -76,6 +81,24 @@ std::string checked_rendezvous(std::string text) {
 std::string one_line(std::string text) {
   std::replace(text.begin(), text.end(), '\n', ' ');
   return text;
+}
+
+void add_store_files(CLI::App& program, LauncherOptions& options) {
+  const auto add = [&program](const char* name, const char* variable, std::string& file, const char* help) {
+    program
+        .add_option_function<std::string>(
+            name, [&file](const std::string& path) { file = std::filesystem::absolute(path).string(); }, help)
+        ->type_name("FILE")
+        ->envname(variable);
+  };
+  StoreFiles& files = options.store_files;
+  add("--store-authority", "CONCERTO_STORE_AUTHORITY", files.authority, "etcd: certificate authority (PEM)");
+  add("--store-certificate", "CONCERTO_STORE_CERTIFICATE", files.certificate, "etcd: certificate to show (PEM)");
+  add("--store-key", "CONCERTO_STORE_KEY", files.private_key, "etcd: its private key (PEM)");
+  add("--store-credentials", "CONCERTO_STORE_CREDENTIALS", files.credentials,
+      "etcd: USER:PASSWORD, in a file of mode 0600");
+  program.add_flag("--trusted-fabric", options.is_trusted_fabric,
+                   "etcd on another machine without certificates: nobody listens on this network");
 }
 
 void declare(CLI::App& program, LauncherOptions& options) {
@@ -90,15 +113,19 @@ void declare(CLI::App& program, LauncherOptions& options) {
   program.add_option("--node-rank", options.node_rank, "which of them this is, from 0")
       ->type_name("I")
       ->check(whole(0, kMostNodes - 1));
-  program.add_option("--rendezvous", options.rendezvous, "where launcher 0 is met, and where it listens")
+  program
+      .add_option("--rendezvous", options.rendezvous,
+                  "where launcher 0 is met, and where it listens; or etcd://HOST:PORT[,HOST:PORT...], where all meet")
       ->type_name("HOST:PORT")
       ->envname("CONCERTO_RENDEZVOUS");
   program
-      .add_option("--join-file", options.join_file,
-                  "how launchers find and trust each other: launcher 0 writes it, for its user alone, the others read "
-                  "it; on a file system that they share")
+      .add_option(
+          "--join-file", options.join_file,
+          "holds the token by which launchers join: launcher 0 writes it, for its user alone, the others read it, "
+          "or its line from CONCERTO_JOIN_TOKEN")
       ->type_name("FILE")
       ->envname("CONCERTO_JOIN_FILE");
+  add_store_files(program, options);
   add_seconds(program, "--join-limit", options.join_limit, "until every launcher must have come (default 300)");
   add_seconds(program, "--lost-after", options.lost_after,
               "until a launcher that is not heard of counts as lost (default 10)");
@@ -151,6 +178,10 @@ std::optional<LauncherOptions> parse_options(const std::vector<std::string>& wor
     throw Error(ErrorCode::kBadInput, "must be at least 1 second", "--lost-after");
   }
   if (options.rendezvous) options.rendezvous = checked_rendezvous(*options.rendezvous);
+  if (options.store_files.certificate.empty() != options.store_files.private_key.empty()) {
+    throw Error(ErrorCode::kBadInput, "--store-certificate and --store-key go together",
+                options.store_files.certificate.empty() ? "--store-key" : "--store-certificate");
+  }
   return options;
 }
 

@@ -8,12 +8,16 @@
 #include <string>
 #include <vector>
 
+#include "concerto/comm/job_environment.hpp"
+
 namespace concerto {
 
 struct LauncherOptions {
   std::optional<std::uint32_t> nodes;
   std::optional<std::uint32_t> node_rank;
-  std::optional<std::string> rendezvous;  ///< "HOST:PORT"
+  std::optional<std::string> rendezvous;  ///< "HOST:PORT", or "etcd://HOST:PORT[,HOST:PORT...]"
+  StoreFiles store_files;                 ///< of etcd; absolute paths
+  bool is_trusted_fabric = false;
   std::optional<std::uint32_t> ranks_per_node;
   std::string job;
   std::string devices = "auto";  ///< "auto", "none" or a list
@@ -27,6 +31,11 @@ struct LauncherOptions {
   bool is_dry_run = false;
   std::vector<std::string> command;  ///< the program to run and its arguments, never empty
 };
+
+/// Whether launchers and ranks meet in etcd rather than in the first launcher.
+[[nodiscard]] inline bool is_etcd(const std::string& rendezvous) {
+  return rendezvous.starts_with("etcd://");
+}
 
 /// Nothing where help or the version was asked for, which is then written to `out`. Error{kBadInput} with one line for
 /// what is wrong.

@@ -137,7 +137,7 @@ class PeerLink::Impl {
 
   void store_is_gone(const std::string& evidence) {
     if (is_gone_.exchange(true)) return;
-    tell(JobFailed{{0, kNoRank, 1, "the job's store, in launcher 0, is lost: " + evidence, {}}});
+    tell(JobFailed{{0, kNoRank, 1, fmt::format("the job's store, {}, is lost: {}", options_.store, evidence), {}}});
   }
 
   /// A key that has this value now, or (null) is gone.

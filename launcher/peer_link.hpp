@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "concerto/comm/store.hpp"
@@ -21,6 +22,7 @@ struct PeerLinkOptions {
   std::uint32_t nodes = 1;
   std::chrono::milliseconds lost_after{10'000};   ///< a launcher that has not been heard of for so long is lost
   std::chrono::milliseconds join_limit{300'000};  ///< one that has not come after so long is lost
+  std::string store = "in launcher 0";            ///< for messages: where the store is
 };
 
 /// Two threads: one writes, one watches. Publishing is in the order of the calls.

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "concerto/base/check.hpp"
+#include "concerto/comm/join.hpp"
 
 #include "devices.hpp"
 
@@ -52,6 +53,7 @@ LaunchPlan make_plan(const LauncherOptions& options, const Machine& machine, con
     rank.job.local_rank = assignment.local_rank + i;
     rank.job.local_size = assignment.local_size;
     rank.job.node_rank = assignment.node_rank;
+    if (is_etcd(assignment.rendezvous)) rank.job.store_files = options.store_files;
     rank.device = devices.visible[i];
     share_processors(plan, machine, i, rank);
     plan.ranks.push_back(std::move(rank));
@@ -86,6 +88,7 @@ ProcessSpec process_of(const LaunchPlan& plan, const RankPlan& rank, const Machi
   spec.command = plan.options.command;
   spec.environment = machine.environment;
   erase_job_environment(spec.environment);  // of a job that the launcher itself may be part of
+  spec.environment.erase(kJoinTokenVariable);
   for (auto& [name, value] : additions(rank, job, machine)) spec.environment[name] = value;
   spec.processors = rank.processors;
   spec.credentials = grant.credentials.get();
@@ -99,9 +102,10 @@ void print_plan(const LaunchPlan& plan, const Machine& machine, std::ostream& ou
   out << fmt::format("ranks       {} to {} of {}\n", plan.ranks.front().job.rank, plan.ranks.back().job.rank,
                      assignment.world_size());
   if (!assignment.rendezvous.empty()) out << fmt::format("rendezvous  {}\n", assignment.rendezvous);
-  const std::string store = assignment.nodes == 1       ? "in this launcher, at a free port of 127.0.0.1"
-                            : assignment.node_rank == 0 ? "in this launcher, at the rendezvous"
-                                                        : "in launcher 0, at the rendezvous";
+  const std::string store = is_etcd(assignment.rendezvous) ? "etcd, at the rendezvous"
+                            : assignment.nodes == 1        ? "in this launcher, at a free port of 127.0.0.1"
+                            : assignment.node_rank == 0    ? "in this launcher, at the rendezvous"
+                                                           : "in launcher 0, at the rendezvous";
   out << fmt::format("store       {}\n", store);
   if (!plan.options.join_file.empty()) out << fmt::format("join file   {}\n", plan.options.join_file);
   out << fmt::format("program     {}\n", plan.program);

@@ -30,6 +30,7 @@ struct AllArguments {
   ExportArguments exporting;
   PrepareArguments prepare;
   SynthArguments synth;
+  DoctorArguments doctor;
 };
 
 constexpr const char* kFormats = "auto, text, adjacency, matrix_market, libmf or npz";
@@ -208,7 +209,18 @@ void add_synth(CLI::App& program, SynthArguments& arguments) {
   add_threads(command, arguments.compute);
 }
 
-void run_chosen(const CLI::App& program, const AllArguments& arguments, Console& console) {
+void add_doctor(CLI::App& program, DoctorArguments& arguments) {
+  CLI::App& command = *program.add_subcommand("doctor", "Whether a run could go well here, and what mends it");
+  command.add_option("CONFIG", arguments.config, "configuration file (TOML): its data, memory, store and outputs too");
+  command.add_option("--set", arguments.overrides, "table.key=value: override a key; may be given often")
+      ->allow_extra_args(false);
+  command.add_flag("--json", arguments.is_json, "one line of JSON: findings and facts");
+  command.footer(
+      "Behind concerto-launch ... -- it looks at every rank and at the connection of every pair, and rank 0 tells.\n"
+      "Exit status: 1 if there is a problem, 0 if not, whatever the warnings.");
+}
+
+int run_chosen(const CLI::App& program, const AllArguments& arguments, Console& console) {
   const std::string name = program.get_subcommands().front()->get_name();
   if (name == "train") run_train(arguments.train, console);
   if (name == "evaluate") run_evaluate(arguments.evaluate, console);
@@ -218,6 +230,7 @@ void run_chosen(const CLI::App& program, const AllArguments& arguments, Console&
   if (name == "export") run_export(arguments.exporting, console);
   if (name == "prepare") run_prepare(arguments.prepare, console);
   if (name == "synth") run_synth(arguments.synth, console);
+  return name == "doctor" ? run_doctor(arguments.doctor, console) : 0;
 }
 
 /// The first line alone: an error is one line.
@@ -243,6 +256,7 @@ int parse_and_run(const std::vector<std::string>& words, std::ostream& out, std:
   add_export(program, arguments.exporting);
   add_prepare(program, arguments.prepare);
   add_synth(program, arguments.synth);
+  add_doctor(program, arguments.doctor);
   try {
     program.parse(std::vector<std::string>(words.rbegin(), words.rend()));
   } catch (const CLI::ParseError& error) {
@@ -251,8 +265,7 @@ int parse_and_run(const std::vector<std::string>& words, std::ostream& out, std:
   }
   Log log(err);
   Console console{out, err, log, &err == &std::cerr && isatty(STDERR_FILENO) == 1};
-  run_chosen(program, arguments, console);
-  return 0;
+  return run_chosen(program, arguments, console);
 }
 
 }  // namespace

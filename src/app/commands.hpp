@@ -71,6 +71,14 @@ struct ExportArguments {
 };
 void run_export(const ExportArguments& arguments, Console& console);
 
+struct DoctorArguments {
+  std::string config;  ///< empty: what needs no configuration
+  std::vector<std::string> overrides;
+  bool is_json = false;
+};
+/// Returns the exit status: 1 where there is a problem.
+[[nodiscard]] int run_doctor(const DoctorArguments& arguments, Console& console);
+
 struct PrepareArguments {
   DataConfig data;  ///< `train` is what is prepared
   bool is_implicit = false;

@@ -21,28 +21,65 @@ std::optional<JobEnvironment> job_of_this_process() {
   return parse_job_environment(variables);
 }
 
-JobStore::JobStore(const JobEnvironment& job) {
-  constexpr std::string_view kEmbedded = "embedded://";
-  const auto refuse = [](ErrorCode code, const std::string& what, const char* where) {
-    throw Error(code, what, where);
-  };
-  if (job.store.empty()) {
-    refuse(ErrorCode::kBadInput,
-           fmt::format("rank {} of {} has no store to meet the others in; start ranks with concerto-launch", job.rank,
+namespace {
+
+constexpr std::string_view kEmbedded = "embedded://";
+constexpr const char* kStoreVariable = "CONCERTO_STORE";
+
+[[noreturn]] void refuse(const std::string& what, const char* where) {
+  throw Error(ErrorCode::kBadInput, what, where);
+}
+
+/// One store a job: what launchers know of their ranks and what ranks know of each other belongs together.
+std::string store_of(const JobEnvironment& job, const ClusterConfig& cluster) {
+  const bool is_configured = cluster.store != "embedded";
+  if (job.store.empty() && !is_configured) {
+    refuse(fmt::format("rank {} of {} has no store to meet the others in; start ranks with concerto-launch", job.rank,
                        job.world_size),
-           "CONCERTO_STORE");
+           kStoreVariable);
   }
-  if (!job.store.starts_with(kEmbedded)) {
-    refuse(ErrorCode::kUnsupported, fmt::format("{}: ranks meet in the launcher's own store only, as yet", job.store),
-           "CONCERTO_STORE");
+  if (job.store.empty()) return cluster.store;
+  if (is_configured && cluster.store != job.store) {
+    refuse(fmt::format("is {}, but the launcher's is {}; start the job with concerto-launch --rendezvous {}",
+                       cluster.store, job.store, cluster.store),
+           "cluster.store");
+  }
+  return job.store;
+}
+
+/// The configuration's files where it names any, else those of the launcher.
+std::unique_ptr<Store> open_etcd(const std::string& address, const JobEnvironment& job, const Config& config) {
+  const SecurityConfig& security = config.security;
+  StoreFiles files = job.store_files;
+  if (!security.authority.empty()) files.authority = security.authority;
+  if (!security.certificate.empty()) {
+    files.certificate = security.certificate;
+    files.private_key = security.private_key;
+  }
+  if (!security.credentials.empty()) files.credentials = security.credentials;
+  StorePlaces places;
+  places.address = job.store.empty() ? "cluster.store" : kStoreVariable;
+  const bool is_launchers = security.credentials.empty() && !files.credentials.empty();
+  places.credentials = is_launchers ? "CONCERTO_STORE_CREDENTIALS" : "security.credentials";
+  return open_etcd_store(etcd_config(address, job.job, files, security.trusted_fabric), places);
+}
+
+}  // namespace
+
+JobStore::JobStore(const JobEnvironment& job, const Config& config) {
+  const std::string address = store_of(job, config.cluster);
+  if (!address.starts_with(kEmbedded)) {
+    store_ = open_etcd(address, job, config);
+    return;
   }
   if (job.credentials.empty()) {
-    refuse(ErrorCode::kBadInput, "the launcher's store asks for credentials, and there are none",
-           "CONCERTO_CREDENTIALS");
+    refuse("the launcher's store asks for credentials, and there are none", "CONCERTO_CREDENTIALS");
   }
-  network_ = make_tls_network(read_credentials(job.credentials), {});
+  const Credentials credentials = read_credentials(job.credentials);
+  certificate_ = credentials.certificate;
+  network_ = make_tls_network(credentials, {});
   const Identity server{job.job, Role::kLauncher, 0, 0};
-  store_ = make_embedded_store(*network_, job.store.substr(kEmbedded.size()), server);
+  store_ = make_embedded_store(*network_, address.substr(kEmbedded.size()), server);
 }
 
 JobStore::~JobStore() = default;

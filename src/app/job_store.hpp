@@ -4,10 +4,12 @@
 
 #include <memory>
 #include <optional>
+#include <string>
 
 #include "concerto/comm/channel.hpp"
 #include "concerto/comm/job_environment.hpp"
 #include "concerto/comm/store.hpp"
+#include "concerto/config/config.hpp"
 
 namespace concerto {
 
@@ -18,13 +20,17 @@ namespace concerto {
 /// A client of the store, and the network under it.
 class JobStore {
  public:
-  /// Error{kBadInput} where CONCERTO_STORE or CONCERTO_CREDENTIALS are missing or wrong, naming them;
-  /// Error{kUnsupported} for stores that ranks cannot use yet.
-  explicit JobStore(const JobEnvironment& job);
+  /// The store that the launcher names, else cluster.store. Error{kBadInput} naming the variable or key where they
+  /// contradict each other, or neither names one, or what it takes is missing or wrong; Error{kIo} where etcd does not
+  /// answer.
+  JobStore(const JobEnvironment& job, const Config& config);
   ~JobStore();
-  [[nodiscard]] Store& store() noexcept { return *store_; }
+  [[nodiscard]] Store& store() const noexcept { return *store_; }
+  /// What this rank shows an embedded store, PEM; empty: it shows etcd what the configuration names.
+  [[nodiscard]] const std::string& certificate() const noexcept { return certificate_; }
 
  private:
+  std::string certificate_;
   std::unique_ptr<Network> network_;
   std::unique_ptr<Store> store_;
 };

@@ -11,6 +11,7 @@
 #include "concerto/comm/communicators.hpp"
 #include "concerto/train/sharded_popularity.hpp"
 
+#include "fabric.hpp"
 #include "rank_driver.hpp"
 #include "rank_steps.hpp"
 #include "rendezvous.hpp"
@@ -25,11 +26,6 @@ std::chrono::milliseconds milliseconds(std::uint32_t count) {
   return std::chrono::milliseconds(count);
 }
 
-std::string host_name() {
-  char name[256] = {};
-  return gethostname(name, sizeof name - 1) == 0 ? name : "an unnamed machine";
-}
-
 RankFacts facts_of(const JobEnvironment& job, const RankedInputs& inputs) {
   const Dataset& train = inputs.data.train;
   const RowIndex users = train.lengths(Side::kUsers).rows;
@@ -40,32 +36,16 @@ RankFacts facts_of(const JobEnvironment& job, const RankedInputs& inputs) {
   facts.config_json = comparable_config(config_to_json(inputs.config));
   facts.data_digest = inputs.data.digest;
   facts.data_words = fmt::format("{} users, {} items, {} entries", users, items, train.entries());
-  facts.host = host_name();
+  facts.place = place_of_this_process(inputs.config.cluster);
   facts.process = static_cast<std::uint64_t>(getpid());
   facts.incarnation = job.incarnation;
   return facts;
 }
 
-/// Factors in the clear between machines, where that was forbidden.
-void require_allowed(const SecurityConfig& security, const std::vector<RankFacts>& ranks) {
-  if (!security.require_encryption || security.trusted_fabric) return;
-  for (const RankFacts& rank : ranks) {
-    if (rank.host == ranks.front().host) continue;
-    throw Error(ErrorCode::kBadInput,
-                fmt::format("gloo would send factors from {} to {} in the clear; set security.trusted_fabric = true if "
-                            "nobody listens on that network",
-                            ranks.front().host, rank.host),
-                "security.require_encryption");
-  }
-}
-
 std::unique_ptr<Communicator> connect(const JobEnvironment& job, Store& store, const Config& config,
-                                      const std::vector<RankFacts>& ranks) {
+                                      const std::string& address) {
   GlooOptions options;
-  options.network_interface = config.cluster.network_interface;
-  const bool is_one_machine =
-      std::ranges::all_of(ranks, [&](const RankFacts& rank) { return rank.host == ranks.front().host; });
-  if (options.network_interface.empty() && is_one_machine) options.address = "127.0.0.1";
+  options.address = address;
   options.prefix = fmt::format("collectives/{}", kMembershipEpoch);
   CommLimits limits;
   limits.operation = milliseconds(config.cluster.operation_limit_ms);
@@ -101,8 +81,12 @@ RankedTraining::RankedTraining(const JobEnvironment& job, Store& store, const Ra
   load_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   const std::vector<RankFacts> ranks =
       meet(store, job, facts_of(job, inputs), milliseconds(config.cluster.meet_limit_ms));
-  require_allowed(config.security, ranks);
-  communicator_ = connect(job, store, config, ranks);
+  std::vector<RankPlace> places;
+  for (const RankFacts& rank : ranks) places.push_back(rank.place);
+  const std::vector<std::string> addresses = addresses_used(places, config.cluster);
+  links_in_the_clear_ = links_between_machines(places, addresses);
+  require_allowed(config.security, "gloo", links_in_the_clear_);
+  communicator_ = connect(job, store, config, addresses[job.rank]);
   log.info(fmt::format("rank {} of {} has met the others; {} connects them", job.rank, job.world_size,
                        communicator_->name()));
 }
@@ -128,6 +112,7 @@ TrainResult RankedTraining::train(const TrainObserver& observer, const std::stop
 
   const MoveFacts moves = trainer_->moves();
   facts.collectives = communicator_->name();
+  facts.links_in_the_clear = links_in_the_clear_;
   facts.schedule = moves.schedule;
   facts.collective = moves.words;
   facts.ranks = job_.world_size;

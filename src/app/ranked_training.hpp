@@ -60,6 +60,7 @@ class RankedTraining {
   Log& log_;
   ShardedOptions sharding_;
   double load_seconds_ = 0.0;
+  std::vector<std::string> links_in_the_clear_;
   std::unique_ptr<ShardedTrainer> trainer_;
   std::unique_ptr<Communicator> communicator_;
 };

@@ -68,9 +68,10 @@ std::string facts_key(Rank rank) {
 }
 
 std::string facts_to_json(const RankFacts& facts) {
-  return Json{{"version", facts.version},         {"world_size", facts.world_size},  {"config", facts.config_json},
-              {"data_digest", facts.data_digest}, {"data", facts.data_words},        {"host", facts.host},
-              {"process", facts.process},         {"incarnation", facts.incarnation}}
+  return Json{{"version", facts.version},         {"world_size", facts.world_size},   {"config", facts.config_json},
+              {"data_digest", facts.data_digest}, {"data", facts.data_words},         {"host", facts.place.host},
+              {"process", facts.process},         {"incarnation", facts.incarnation}, {"network", facts.place.network},
+              {"address", facts.place.address},   {"no_address", facts.place.why}}
       .dump();
 }
 
@@ -83,7 +84,8 @@ RankFacts parse_facts(const std::string& text) {
     facts.config_json = json.at("config").get<std::string>();
     facts.data_digest = json.at("data_digest").get<std::uint64_t>();
     facts.data_words = json.at("data").get<std::string>();
-    facts.host = json.at("host").get<std::string>();
+    facts.place = {json.at("host").get<std::string>(), json.at("network").get<std::string>(),
+                   json.at("address").get<std::string>(), json.at("no_address").get<std::string>()};
     facts.process = json.at("process").get<std::uint64_t>();
     facts.incarnation = json.at("incarnation").get<Incarnation>();
     return facts;
@@ -93,7 +95,9 @@ RankFacts parse_facts(const std::string& text) {
 }
 
 std::string comparable_config(const std::string& config_json) {
-  constexpr std::array kOwn = {std::pair("compute", "threads"), std::pair("compute", "memory_limit_bytes"),
+  constexpr std::array kOwn = {std::pair("compute", "threads"),      std::pair("compute", "memory_limit_bytes"),
+                               std::pair("security", "authority"),   std::pair("security", "certificate"),
+                               std::pair("security", "private_key"), std::pair("security", "credentials"),
                                std::pair("output", "report")};
   Json json = Json::parse(config_json);
   for (const auto& [table, key] : kOwn) {
@@ -114,16 +118,17 @@ void require_alike(const std::vector<RankFacts>& ranks) {
              "CONCERTO_WORLD_SIZE");
     }
     if (other.version != first.version) {
-      differ(fmt::format("rank 0 on {} is version {}, rank {} on {} is version {}", first.host, first.version, r,
-                         other.host, other.version),
+      differ(fmt::format("rank 0 on {} is version {}, rank {} on {} is version {}", first.place.host, first.version, r,
+                         other.place.host, other.version),
              "version");
     }
     if (other.config_json != first.config_json) {
       differ(config_difference(first.config_json, other.config_json, 0, r), "configuration");
     }
     if (other.data_digest != first.data_digest) {
-      differ(fmt::format("rank 0 on {} has {}, rank {} on {} has {}{}", first.host, first.data_words, r, other.host,
-                         other.data_words, first.data_words == other.data_words ? ", but not the same ones" : ""),
+      differ(fmt::format("rank 0 on {} has {}, rank {} on {} has {}{}", first.place.host, first.data_words, r,
+                         other.place.host, other.data_words,
+                         first.data_words == other.data_words ? ", but not the same ones" : ""),
              "data");
     }
   }
@@ -137,8 +142,9 @@ std::vector<RankFacts> meet(Store& store, const JobEnvironment& job, const RankF
   if (!written.value().swapped) {
     const RankFacts other = parse_facts(written.value().present->value);
     throw Error(ErrorCode::kBadInput,
-                fmt::format("two processes are rank {} of job {}: process {} on {} and process {} on {}", job.rank,
-                            job.job, other.process, other.host, mine.process, mine.host),
+                fmt::format("two processes are rank {} of job {}: process {} on {} and process {} on {}, unless one of "
+                            "them is of an earlier run of that name",
+                            job.rank, job.job, other.process, other.place.host, mine.process, mine.place.host),
                 "CONCERTO_RANK");
   }
   auto listing = store.list("ranks/");

@@ -10,6 +10,8 @@
 #include "concerto/comm/job_environment.hpp"
 #include "concerto/comm/store.hpp"
 
+#include "fabric.hpp"
+
 namespace concerto {
 
 /// What must be the same on all ranks, and what is good to know of each.
@@ -19,7 +21,7 @@ struct RankFacts {
   std::string config_json;        ///< in full, without what may differ from machine to machine
   std::uint64_t data_digest = 0;  ///< of the training data and the held-out parts
   std::string data_words;         ///< the same for people: "6040 users, 3706 items, 1000209 entries"
-  std::string host;
+  RankPlace place;
   std::uint64_t process = 0;
   Incarnation incarnation = 1;
   friend bool operator==(const RankFacts&, const RankFacts&) = default;
@@ -41,7 +43,7 @@ struct RankFacts {
 /// Throws the first difference, if any, between the ranks' facts (see meet).
 void require_alike(const std::vector<RankFacts>& ranks);
 
-/// A configuration without the keys that may differ between ranks: threads, memory limit, report.
+/// A configuration without the keys that may differ between ranks: threads, memory limit, report, files of security.
 [[nodiscard]] std::string comparable_config(const std::string& config_json);
 
 }  // namespace concerto

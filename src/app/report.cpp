@@ -85,7 +85,8 @@ Json replication_json(const ReplicationFacts& facts) {
           {"rounds", facts.rounds},
           {"collectives", facts.collectives},
           {"collective", facts.collective},
-          {"encrypted", facts.is_encrypted},
+          {"encrypted", facts.links_in_the_clear.empty()},  // what stays in a machine needs no encryption
+          {"links_in_the_clear", facts.links_in_the_clear},
           {"largest_load", facts.largest_load},
           {"least_bytes_per_epoch", facts.least_bytes_per_epoch},
           {"bytes_sent", facts.bytes_sent},

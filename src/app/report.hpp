@@ -41,14 +41,14 @@ struct ReplicationFacts {
   std::string schedule;     ///< "alternating", "rotating"
   std::string collective;   ///< what moves how, and the cost of another way
   std::uint32_t ranks = 1;
-  std::uint32_t rounds = 0;                 ///< steps of a rank in a sweep
-  double largest_load = 0.0;                ///< predicted work of a rank, as a multiple of the mean
-  std::uint64_t least_bytes_per_epoch = 0;  ///< that the schedule can send of rows, a rank, for equal shares
-  std::vector<std::uint64_t> bytes_sent;    ///< by this rank, in each epoch
-  std::uint64_t bytes_sent_at_end = 0;      ///< by this rank, of the result
-  double seconds = 0.0;                     ///< from the first step to the end
-  double compute_seconds = 0.0;             ///< of them spent computing
-  bool is_encrypted = false;
+  std::uint32_t rounds = 0;                     ///< steps of a rank in a sweep
+  double largest_load = 0.0;                    ///< predicted work of a rank, as a multiple of the mean
+  std::uint64_t least_bytes_per_epoch = 0;      ///< that the schedule can send of rows, a rank, for equal shares
+  std::vector<std::uint64_t> bytes_sent;        ///< by this rank, in each epoch
+  std::uint64_t bytes_sent_at_end = 0;          ///< by this rank, of the result
+  double seconds = 0.0;                         ///< from the first step to the end
+  double compute_seconds = 0.0;                 ///< of them spent computing
+  std::vector<std::string> links_in_the_clear;  ///< between machines, by address: "10.0.0.1 - 10.0.0.2"
 };
 
 struct TrainReport {

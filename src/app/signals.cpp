@@ -65,13 +65,17 @@ StopSignals::~StopSignals() {
 
 void StopSignals::watch() {
   constexpr int kInterrupted = 130;
+  StopWishes wishes;
   for (;;) {
     std::array<pollfd, 2> waits = {pollfd{signal_descriptor_, POLLIN, 0}, pollfd{end_descriptor_, POLLIN, 0}};
     if (poll(waits.data(), waits.size(), -1) < 0) continue;
     if (waits[1].revents != 0) return;
     signalfd_siginfo info{};
     if (read(signal_descriptor_, &info, sizeof info) != sizeof info) continue;
-    if (!source_.request_stop()) _exit(kInterrupted);
+    const StopWishes::Answer answer = wishes.take(std::chrono::steady_clock::now());
+    if (answer == StopWishes::Answer::kEndNow) _exit(kInterrupted);
+    if (answer == StopWishes::Answer::kNothingNew) continue;
+    source_.request_stop();
     err_ << "\nconcerto: stopping; " << left_.load() << " (again to end at once)" << std::endl;
   }
 }

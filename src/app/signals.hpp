@@ -2,15 +2,36 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
+#include <optional>
 #include <ostream>
 #include <stop_token>
 #include <thread>
 
 namespace concerto {
 
-/// While it lives, the first SIGINT or SIGTERM requests a stop and says on `err` what that leaves; the second ends the
-/// process at once with status 130. Construct it before threads of one's own. Afterwards both signals
-/// end the process again, as by default.
+/// What each signal in a series asks for. Pure.
+class StopWishes {
+ public:
+  enum class Answer { kStop, kNothingNew, kEndNow };
+  /// A scheduler may signal a launcher and its ranks at once, and the launcher passes its signal on to the ranks: what
+  /// comes within this time of the first is the same wish.
+  static constexpr std::chrono::milliseconds kOneWish{200};
+  [[nodiscard]] Answer take(std::chrono::steady_clock::time_point now) noexcept {
+    if (!first_) {
+      first_ = now;
+      return Answer::kStop;
+    }
+    return now - *first_ < kOneWish ? Answer::kNothingNew : Answer::kEndNow;
+  }
+
+ private:
+  std::optional<std::chrono::steady_clock::time_point> first_;
+};
+
+/// While it lives, the first SIGINT or SIGTERM requests a stop and says on `err` what that leaves; one that is another
+/// wish (see above) ends the process at once with status 130. Construct it before threads of one's own. Afterwards both
+/// signals end the process again, as by default.
 class StopSignals {
  public:
   explicit StopSignals(std::ostream& err);

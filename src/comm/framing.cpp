@@ -59,7 +59,7 @@ Result<void> FrameParser::feed(std::span<const std::byte> bytes, const std::func
       if (get<std::uint32_t>(header_.data()) != kMagic) return corrupt("bytes that are no frame of this version");
       if (get<std::uint16_t>(header_.data() + 6) != 0) return corrupt("a frame with unknown flags");
       const auto length = get<std::uint32_t>(header_.data() + 12);
-      if (length > kMaxPayload) return corrupt(fmt::format("a frame that announces {} bytes", length));
+      if (length > most_) return corrupt(fmt::format("a frame that announces {} bytes", length));
       message_ = {get<std::uint16_t>(header_.data() + 4), get<std::uint32_t>(header_.data() + 8), {}};
       message_.payload.reserve(std::min<std::size_t>(length, std::size_t{1} << 20));
       missing_ = length;

@@ -24,12 +24,15 @@ inline constexpr std::size_t kFrameHeaderBytes = 24;
 /// Takes bytes in any pieces.
 class FrameParser {
  public:
+  /// A frame that announces more than `most` bytes of payload is refused.
+  explicit FrameParser(std::size_t most = kMaxPayload) : most_(most) {}
   /// Calls `on_message` for each message that is complete with these bytes, in order. kCorrupt for bytes that no
   /// encode_frame wrote, saying what is wrong with them: nothing more can be read from the stream then. No memory is
   /// taken for a payload before its header has been checked.
   [[nodiscard]] Result<void> feed(std::span<const std::byte> bytes, const std::function<void(Message)>& on_message);
 
  private:
+  std::size_t most_;
   std::vector<std::byte> header_;
   Message message_;
   std::size_t missing_ = 0;  ///< of the payload

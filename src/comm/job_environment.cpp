@@ -24,6 +24,15 @@ constexpr const char* kIncarnation = "CONCERTO_INCARNATION";
 constexpr const char* kStore = "CONCERTO_STORE";
 constexpr const char* kCredentials = "CONCERTO_CREDENTIALS";
 
+struct FileVariable {
+  const char* name;
+  std::string StoreFiles::*file;
+};
+constexpr std::array kStoreFiles = {FileVariable{"CONCERTO_STORE_AUTHORITY", &StoreFiles::authority},
+                                    FileVariable{"CONCERTO_STORE_CERTIFICATE", &StoreFiles::certificate},
+                                    FileVariable{"CONCERTO_STORE_KEY", &StoreFiles::private_key},
+                                    FileVariable{"CONCERTO_STORE_CREDENTIALS", &StoreFiles::credentials}};
+
 /// Those that say who a rank is: all are there, or none.
 constexpr std::array kIdentity = {kJob, kRank, kWorldSize, kLocalRank, kLocalSize, kNodeRank, kIncarnation};
 
@@ -77,18 +86,7 @@ bool is_address(std::string_view text) {
 }
 
 void check_store(const std::string& store) {
-  constexpr std::string_view kEmbedded = "embedded://";
-  constexpr std::string_view kEtcd = "etcd://";
-  const std::string_view text = store;
-  if (text.starts_with(kEmbedded) && is_address(text.substr(kEmbedded.size()))) return;
-  if (text.starts_with(kEtcd)) {
-    for (std::string_view rest = text.substr(kEtcd.size());;) {
-      const auto comma = rest.find(',');
-      if (!is_address(rest.substr(0, comma))) break;
-      if (comma == std::string_view::npos) return;
-      rest.remove_prefix(comma + 1);
-    }
-  }
+  if (is_store_address(store)) return;
   throw bad(kStore, fmt::format("must be embedded://HOST:PORT or etcd://HOST:PORT[,HOST:PORT...], not '{}'", store));
 }
 
@@ -112,6 +110,19 @@ bool is_job_name(std::string_view name) noexcept {
   return !name.empty() && name.size() <= kLongest && std::ranges::all_of(name, is_allowed);
 }
 
+bool is_store_address(std::string_view text) noexcept {
+  constexpr std::string_view kEmbedded = "embedded://";
+  constexpr std::string_view kEtcd = "etcd://";
+  if (text.starts_with(kEmbedded)) return is_address(text.substr(kEmbedded.size()));
+  if (!text.starts_with(kEtcd)) return false;
+  for (std::string_view rest = text.substr(kEtcd.size());;) {
+    const auto comma = rest.find(',');
+    if (!is_address(rest.substr(0, comma))) return false;
+    if (comma == std::string_view::npos) return true;
+    rest.remove_prefix(comma + 1);
+  }
+}
+
 std::optional<JobEnvironment> parse_job_environment(const EnvironmentVariables& variables) {
   if (std::ranges::none_of(kIdentity, [&](const char* name) { return variables.contains(name); })) return std::nullopt;
   constexpr std::uint32_t kMost = std::numeric_limits<std::uint32_t>::max() - 1;
@@ -130,6 +141,12 @@ std::optional<JobEnvironment> parse_job_environment(const EnvironmentVariables& 
   if (!job.store.empty()) check_store(job.store);
   job.credentials = optional_text(variables, kCredentials);
   if (!job.credentials.empty()) check_credentials(job.credentials);
+  for (const auto& [name, file] : kStoreFiles) {
+    job.store_files.*file = optional_text(variables, name);
+    const std::string& path = job.store_files.*file;
+    if (!path.empty() && !path.starts_with('/'))
+      throw bad(name, fmt::format("must be an absolute path, not '{}'", path));
+  }
   return job;
 }
 
@@ -145,6 +162,9 @@ EnvironmentVariables format_job_environment(const JobEnvironment& job) {
   };
   if (!job.store.empty()) variables.emplace(kStore, job.store);
   if (!job.credentials.empty()) variables.emplace(kCredentials, job.credentials);
+  for (const auto& [name, file] : kStoreFiles) {
+    if (!(job.store_files.*file).empty()) variables.emplace(name, job.store_files.*file);
+  }
   return variables;
 }
 
@@ -152,6 +172,7 @@ void erase_job_environment(EnvironmentVariables& variables) {
   for (const char* name : kIdentity) variables.erase(name);
   variables.erase(kStore);
   variables.erase(kCredentials);
+  for (const FileVariable& variable : kStoreFiles) variables.erase(variable.name);
 }
 
 std::optional<int> credentials_descriptor(const JobEnvironment& job) {

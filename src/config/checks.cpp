@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "concerto/base/error.hpp"
+#include "concerto/comm/job_environment.hpp"
 
 namespace concerto::config {
 namespace {
@@ -74,6 +75,27 @@ class Checker {
     }
   }
 
+  void cluster() const {
+    const std::string& store = config_.cluster.store;
+    if (store != "embedded" && !(store.starts_with("etcd://") && is_store_address(store))) {
+      fail("cluster.store",
+           fmt::format(R"(cluster.store is "embedded" or "etcd://HOST:PORT[,HOST:PORT...]", not "{}")", store));
+    }
+    if (config_.cluster.collectives == "nccl") {
+      const auto place = places_.find("cluster.collectives");
+      throw Error(
+          ErrorCode::kUnsupported,
+          "cluster.collectives = \"nccl\" is not served by this version yet: ranks exchange rows in host memory, "
+          "which NCCL does not take; use gloo",
+          place == places_.end() ? "cluster.collectives" : place->second);
+    }
+    if (config_.security.certificate.empty() != config_.security.private_key.empty()) {
+      const bool has_key = config_.security.certificate.empty();
+      fail(has_key ? "security.private_key" : "security.certificate",
+           "security.certificate and security.private_key go together");
+    }
+  }
+
   void output() const {
     if (config_.output.model.empty() || config_.output.report.empty()) return;
     const auto model = std::filesystem::path(config_.output.model).lexically_normal();
@@ -107,6 +129,7 @@ void check_consistent(const Config& config, const Places& places) {
   checker.data();
   checker.objective();
   checker.solver();
+  checker.cluster();
   checker.output();
 }
 

@@ -23,7 +23,7 @@ constexpr std::array<Words, 4> kBackends{"auto", "reference", "cpu", "cuda"};
 constexpr std::array<Words, 2> kGathers{"bf16", "fp32"};
 constexpr std::array<Words, 2> kClips{"none", "range"};
 constexpr std::array<Words, 1> kLevels{"strong"};
-constexpr std::array<Words, 2> kCollectives{"auto", "gloo"};
+constexpr std::array<Words, 3> kCollectives{"auto", "gloo", "nccl"};
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr Range kShare{0.0, 1.0, true, true, "above 0 and below 1"};
@@ -143,6 +143,9 @@ const std::vector<KeyRule>& rules() {
        "als, subspace: steps of a rank in each half-sweep; the rows of one travel while the next is solved"},
       {"replication.digest_every", CountKey{at<&Config::replication, &ReplicationConfig::digest_every>, 0, kMostEpochs},
        "epochs between comparisons of all copies on all ranks; 0: never"},
+      {"cluster.store", TextKey{at<&Config::cluster, &ClusterConfig::store>},
+       "where ranks meet: embedded, the store that the launcher names; or etcd://HOST:PORT[,HOST:PORT...], which must "
+       "be the launcher's --rendezvous too"},
       {"cluster.collectives", WordKey{at<&Config::cluster, &ClusterConfig::collectives>, kCollectives},
        "how factors travel between ranks; auto is gloo (TCP)"},
       {"cluster.network_interface", TextKey{at<&Config::cluster, &ClusterConfig::network_interface>},
@@ -164,6 +167,15 @@ const std::vector<KeyRule>& rules() {
        "refuse what would send factors between machines in the clear"},
       {"security.trusted_fabric", FlagKey{at<&Config::security, &SecurityConfig::trusted_fabric>},
        "allow it all the same: nobody listens on this network"},
+      {"security.authority", TextKey{at<&Config::security, &SecurityConfig::authority>},
+       "of etcd: file of the certificate authority (PEM); by default the launcher's --store-authority, else the "
+       "system's"},
+      {"security.certificate", TextKey{at<&Config::security, &SecurityConfig::certificate>},
+       "of etcd: file of the certificate that ranks show; by default the launcher's --store-certificate"},
+      {"security.private_key", TextKey{at<&Config::security, &SecurityConfig::private_key>},
+       "of etcd: file of its private key; by default the launcher's --store-key"},
+      {"security.credentials", TextKey{at<&Config::security, &SecurityConfig::credentials>},
+       "of etcd: file of mode 0600 with USER:PASSWORD; by default the launcher's --store-credentials"},
       {"evaluate.metrics", MetricListKey{at<&Config::evaluate, &EvaluateConfig::metrics>},
        "such as [\"rmse\", \"recall@20\"]; by default rmse and mae if explicit, else recall@20 and ndcg@20"},
       {"evaluate.every", CountKey{at<&Config::evaluate, &EvaluateConfig::every>, 0, kMostEpochs},
@@ -180,10 +192,10 @@ const std::vector<KeyRule>& rules() {
 
 constexpr std::array<std::string_view, 10> kTables{"data",        "data.split", "model",    "solver",   "compute",
                                                    "replication", "cluster",    "security", "evaluate", "output"};
-constexpr std::array<std::string_view, 11> kPlanned{
-    "replication.items",    "replication.users",   "replication.max_lag",    "replication.placement",
-    "replication.replicas", "replication.control", "replication.block_rows", "cluster.store",
-    "security.audit_log",   "output.snapshots",    "output.snapshot_every"};
+constexpr std::array<std::string_view, 10> kPlanned{
+    "replication.items",    "replication.users",    "replication.max_lag",    "replication.placement",
+    "replication.replicas", "replication.control",  "replication.block_rows", "security.audit_log",
+    "output.snapshots",     "output.snapshot_every"};
 
 }  // namespace
 

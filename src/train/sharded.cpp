@@ -160,8 +160,9 @@ ShardedTrainer::Impl::Impl(Backend& backend, const Dataset& data, const SharedHe
   }
   load(data, Side::kUsers, warm_start ? warm_start->users : nullptr);
   load(data, Side::kItems, warm_start ? warm_start->items : nullptr);
-  way_ = options.solver == SolverKind::kSgd ? make_rotating_way(run_, data.lengths(Side::kUsers), data.lengths(Side::kItems))
-                                            : make_alternating_way(run_);
+  way_ = options.solver == SolverKind::kSgd
+             ? make_rotating_way(run_, data.lengths(Side::kUsers), data.lengths(Side::kItems))
+             : make_alternating_way(run_);
   const auto item_order = ranks_items(options) ? data.items().rank_order() : std::span<const RowIndex>{};
   measures_ = std::make_unique<ShardMeasures>(run_, test, validation, item_order);
 }

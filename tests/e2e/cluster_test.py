@@ -86,6 +86,8 @@ class ClusterTest(LaunchingTest):
                         self.assertAlmostEqual(report["final"]["popularity"][name], value, places=12)
                     self.assertEqual((replication["ranks"], replication["level"]), (ranks, "strong"))
                     self.assertEqual(replication["schedule"], "alternating")
+                    # Over loopback nothing leaves the machine.
+                    self.assertEqual((replication["encrypted"], replication["links_in_the_clear"]), (True, []))
 
     def test_sgd_rotates_over_ranks_with_the_quality_of_one_process(self):
         self.configure(kind="sgd", epochs=20)

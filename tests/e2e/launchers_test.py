@@ -2,11 +2,13 @@
 """Several launchers of one job, as on several machines, over real TLS: they find each other by the join file, end alike,
 and notice who is gone."""
 import os
+import re
 import signal
 import socket
+import subprocess
 import unittest
 
-from launching import LaunchingTest, children_of
+from launching import LAUNCHER, LaunchingTest, children_of, clean_environment
 
 
 def free_port():
@@ -24,6 +26,31 @@ class SeveralLaunchersTest(LaunchingTest):
     def words(self, node, nodes=2, ranks=1, join_limit=60, options=()):
         return ["--nnodes", nodes, "--node-rank", node, "--rendezvous", f"127.0.0.1:{self.port}", "--join-file", self.join,
                 "--nproc-per-node", ranks, "--join-limit", join_limit, *options]
+
+    def start_with_token(self, token, script="true", node=1, **more):
+        """A launcher that is told no file."""
+        words = [word for word in self.words(node, **more) if word not in ("--join-file", self.join)]
+        process = subprocess.Popen([LAUNCHER, *map(str, words), "--", "sh", "-c", script], cwd=self.scratch, text=True,
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                   env=clean_environment(CONCERTO_JOIN_TOKEN=token))
+        self.addCleanup(self.end, process)
+        return process
+
+    def token(self):
+        self.await_that(self.join.exists, "the join file")
+        return self.join.read_text().strip()
+
+    def assert_refused(self, token, words, status=2, **more):
+        (code, _, err), = self.results(self.start_with_token(token, **more))
+        self.assertEqual(code, status, err)
+        self.assertRegex(err, rf"\Aconcerto-launch: error: CONCERTO_JOIN_TOKEN: .*{words}\n\Z")
+        for secret in re.findall("secret=(\\w{16,})", token):
+            self.assertNotIn(secret, err)
+
+    def stop(self, process):
+        """Launcher 0 would wait a while for the other to take note of the end; asked again, it does not."""
+        self.await_that(lambda: process.poll() is not None or process.send_signal(signal.SIGTERM), "the end")
+        self.results(process)
 
     def start_launcher(self, node, script, **more):
         return self.start(*self.words(node, **more), "--", "sh", "-c", script)
@@ -142,6 +169,40 @@ class SeveralLaunchersTest(LaunchingTest):
         for status, _, err in self.results(first, second):
             self.assertEqual((status, err), (0, ""))
 
+    def test_the_token_may_come_from_the_environment_and_goes_no_further(self):
+        first = self.start_launcher(0, "echo -$CONCERTO_JOIN_TOKEN-")
+        second = self.start_with_token(self.token(), "echo -$CONCERTO_JOIN_TOKEN-; tr '\\0' '\\n' < /proc/self/environ")
+        for status, out, err in self.results(first, second):
+            self.assertEqual((status, err), (0, ""))
+            self.assertIn("] --\n", out)
+            self.assertNotIn("secret=", out)
+
+    def test_each_wrong_token_has_an_error_of_its_own(self):
+        first = self.start_launcher(0, "exec sleep 1000")
+        token = self.token()
+        self.assert_refused("nonsense", "no join token: it does not begin with concerto-join://")
+        self.assert_refused(token[:-3], "the secret is not 64 lower-case hexadecimal digits; was it cut off\\?")
+        self.assert_refused(token[:-64] + "0" * 64, "the secret of the join token is not this job's")
+        self.assert_refused(re.sub("authority=.{64}", "authority=" + "0" * 64, token),
+                            "is not of the job of the join token: its authority has another fingerprint")
+        self.assert_refused(token, "the join token is of job local-\\w+, not another",
+                            options=("--job", "another"))
+        self.stop(first)
+
+    def test_a_launcher_joins_once(self):
+        first = self.start_launcher(0, "exec sleep 1000", nodes=3)
+        token = self.token()
+        second = self.start_with_token(token, "echo $$ > rank1; exec sleep 1000", nodes=3)
+        self.await_that(lambda: children_of(second.pid), "the second launcher")
+        third = self.start_with_token(token, "exec sleep 1000", node=1, nodes=3)
+        done = []
+        self.await_that(lambda: done.extend(one for one in (second, third) if one.poll() is not None) or done,
+                        "one to be refused")
+        (status, _, err), = self.results(done[0])
+        self.assertEqual(status, 2)
+        self.assertRegex(err, "error: CONCERTO_JOIN_TOKEN: .*: launcher 1 has joined already\n")
+        self.stop(first)
+
     def test_a_join_file_that_others_can_read_is_refused(self):
         self.join.write_text("{}")
         self.join.chmod(0o644)
@@ -154,16 +215,13 @@ class SeveralLaunchersTest(LaunchingTest):
         (status, _, err), = self.results(self.start_launcher(1, "true", ranks=3))
         self.assertEqual(status, 2)
         self.assertIn("launcher 0 was told of 2 launchers and 2 ranks, launcher 1 of 2 and 6", err)
-        # Launcher 0 would wait a while for the other to take note of the end; asked again, it does not.
-        self.await_that(lambda: first.poll() is not None or first.send_signal(signal.SIGTERM), "the end")
-        self.assertEqual(self.results(first)[0][0], 143)
+        self.stop(first)
 
     def test_the_join_file_is_for_its_user_alone(self):
         first = self.start_launcher(0, "exec sleep 1000")
         self.await_that(self.join.exists, "the join file")
         self.assertEqual(self.join.stat().st_mode & 0o777, 0o600)
-        self.await_that(lambda: first.poll() is not None or first.send_signal(signal.SIGTERM), "the end")
-        self.results(first)
+        self.stop(first)
         self.assertFalse(self.join.exists())
 
 

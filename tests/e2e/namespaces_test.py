@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""A job on two machines, which are network namespaces: one model, and a cut wire ends the run on both in time."""
+"""A job on two machines, which are network namespaces: one model, a cut wire that ends the run on both in time, encryption
+that is required, and what doctor says of the two."""
+import json
 import pathlib
 import subprocess
 import sys
@@ -53,11 +55,20 @@ class TwoMachinesTest(LaunchingTest):
                                   timeout=60, env=clean_environment())
         self.assertEqual(finished.returncode, 0, finished.stderr)
 
-    def start_on(self, machine):
+    def on_both(self, *command):
+        """(status, output, errors) of the launcher of each machine."""
+        processes = [self.start_on(machine, *command) for machine in (0, 1)]
+        finished = []
+        for process in processes:
+            out, err = process.communicate(timeout=100)
+            finished.append((process.returncode, out, err))
+        return finished
+
+    def start_on(self, machine, *command):
         process = subprocess.Popen(
             [*self.machines.within(machine), LAUNCHER, "--nnodes", "2", "--node-rank", str(machine), "--rendezvous",
-             f"{self.machines.addresses[0]}:4711", "--join-file", "join", "--nproc-per-node", "1", "--", PROGRAM,
-             "train", "run.toml"],
+             f"{self.machines.addresses[0]}:4711", "--join-file", "join", "--nproc-per-node", "1", "--",
+             *(command or (PROGRAM, "train", "run.toml"))],
             cwd=self.scratch, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             env=clean_environment())
         self.addCleanup(self.end, process)
@@ -73,6 +84,38 @@ class TwoMachinesTest(LaunchingTest):
         written = {path.name: path.read_bytes() for path in (self.scratch / "model").glob("*.bin")}
         self.assertEqual(written, {path.name: path.read_bytes() for path in (self.scratch / "alone").glob("*.bin")})
         self.assertGreaterEqual(len(written), 4)
+
+    def test_encryption_that_is_required(self):
+        self.configure(epochs=1)
+        wanted = (PROGRAM, "train", "run.toml", "--set", "security.require_encryption=true", "--set", "output.report=report")
+        for status, _, err in self.on_both(*wanted):
+            self.assertEqual(status, 2, err)
+            self.assertIn("security.require_encryption: gloo would send factors in the clear over 198.18.77.1 - 198.18.77.2; "
+                          "set security.trusted_fabric = true if nobody listens on that network", err)
+        for status, _, err in self.on_both(*wanted, "--set", "security.trusted_fabric=true"):
+            self.assertEqual(status, 0, err)
+        replication = json.loads((self.scratch / "report").read_text())["replication"]
+        self.assertEqual((replication["ranks"], replication["encrypted"], replication["links_in_the_clear"]),
+                         (2, False, ["198.18.77.1 - 198.18.77.2"]))
+
+    def test_a_name_that_leads_nowhere_from_the_other_machine(self):
+        # Both have this machine's name, which leads somewhere, but not to the link.
+        self.configure(epochs=1)
+        for status, _, err in self.on_both(PROGRAM, "train", "run.toml", "--set", "cluster.network_interface="):
+            self.assertEqual(status, 2, err)
+            self.assertRegex(err, r"error: cluster.network_interface: rank \d ")
+
+    def test_doctor_tells_of_both(self):
+        self.configure(epochs=1)
+        (status, page, _), (other, rest, _) = self.on_both(PROGRAM, "doctor", "run.toml")
+        self.assertEqual((status, other, rest), (0, 0, ""), page)
+        self.assertIn("2 ranks on 2 machines\n", page)
+        self.assertRegex(page, r"ok       interfaces    link0 is 198\.18\.77\.1\n")
+        self.assertRegex(page, r"ok       links         1 measured; the slowest, ranks 0 and 1: ")
+        self.assertRegex(page, r"ok       encryption    factors go in the clear over 1 link, which is allowed\n")
+        (status, page, _), _ = self.on_both(PROGRAM, "doctor", "run.toml", "--set", "cluster.network_interface=")
+        self.assertEqual(status, 1, page)
+        self.assertRegex(page, r"problem  (name|links) ")
 
     def test_a_cut_wire_ends_the_run_on_both(self):
         self.configure(epochs=1000000)

@@ -32,7 +32,7 @@ VENDORS = [
     ("openssl", r"openssl/"),
     ("cuda", r"(cuda(_\w+)?|cu(blas|rand|solver|sparse)\w*|mma|nvrtc|cooperative_groups)\.h$|(cuda|cub|thrust)/"),
     ("loader", r"dlfcn\.h"),
-    ("posix", r"(sys|netinet|arpa|linux)/|(unistd|dirent|fcntl|sched|pthread|signal|termios|poll|time|netdb|ifaddrs)\.h"),
+    ("posix", r"(sys|net|netinet|arpa|linux)/|(unistd|dirent|fcntl|sched|pthread|signal|termios|poll|time|netdb|ifaddrs)\.h"),
 ]
 
 # The standard library: no slash, no extension.
@@ -56,6 +56,7 @@ FOLDERS = {
     "src/comm/nccl": (["base", "comm"], ["fmt", "loader"]),
     "src/config": (ORDER, ["fmt", "toml++"]),
     "src/app": (ORDER, EVERYTHING),
+    "src/app/doctor": (ORDER, EVERYTHING),
     "launcher": (ORDER, EVERYTHING),
     "kernels/reference": (["base", "data", "model", "compute"], ["fmt"]),
     "kernels/cpu": (["base", "data", "model", "compute"], ["fmt", "highway", "openblas"]),
@@ -67,6 +68,7 @@ FOLDERS = {
 # Where a header in quotes may lie besides the folder of the file that includes it. A header of device/ is the device's
 # own in the library, the host machine's in tests: each has the same names.
 HEADER_FOLDERS = {
+    "src/app/doctor": ["src/app"],
     "src/comm/inproc": ["src/comm"],
     "src/comm/tls": ["src/comm"],
     "src/comm/gloo": ["src/comm"],

@@ -42,6 +42,10 @@ struct GlooOptions {
   std::string prefix = "collectives/0";
 };
 
+/// The number ("10.0.0.2", "::1") at which a rank with these options is reached. Error{kBadInput} for an interface or
+/// address that is not this machine's. Blocks as long as the resolver does.
+[[nodiscard]] std::string gloo_address(const GlooOptions& options);
+
 /// Connects rank `rank` of `size` with all others over TCP; blocks until all have come, at most for limits.connect.
 /// Nothing is encrypted and nobody is asked who they are: for networks that are trusted. kTimeout naming the ranks that
 /// did not come; kUnreachable; kConflict where the rank is taken; what the store answers. Error{kBadInput} for an

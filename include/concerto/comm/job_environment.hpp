@@ -12,6 +12,8 @@
 //   CONCERTO_INCARNATION  which life of the rank, from 1
 //   CONCERTO_STORE        "embedded://HOST:PORT" or "etcd://HOST:PORT[,HOST:PORT...]"; absent: ranks cannot meet
 //   CONCERTO_CREDENTIALS  absolute path of a file that only its user can read, or "fd:N"; absent: none
+//   CONCERTO_STORE_AUTHORITY, _CERTIFICATE, _KEY, _CREDENTIALS
+//                         absolute paths: files by which a client shows etcd who it is (stores.hpp); absent: none
 #pragma once
 
 #include <cstdint>
@@ -27,6 +29,15 @@ namespace concerto {
 
 using EnvironmentVariables = std::map<std::string, std::string, std::less<>>;
 
+/// Files by which a client shows etcd who it is; empty where there is none.
+struct StoreFiles {
+  std::string authority;
+  std::string certificate;
+  std::string private_key;
+  std::string credentials;  ///< USER:PASSWORD
+  friend bool operator==(const StoreFiles&, const StoreFiles&) = default;
+};
+
 struct JobEnvironment {
   std::string job;
   Rank rank = 0;
@@ -37,11 +48,15 @@ struct JobEnvironment {
   Incarnation incarnation = 1;
   std::string store;        ///< empty: none
   std::string credentials;  ///< empty: none
+  StoreFiles store_files;
   friend bool operator==(const JobEnvironment&, const JobEnvironment&) = default;
 };
 
 /// Whether `name` can be a job's: it becomes part of keys, certificates and file names.
 [[nodiscard]] bool is_job_name(std::string_view name) noexcept;
+
+/// Whether it is "embedded://HOST:PORT" or "etcd://HOST:PORT[,HOST:PORT...]".
+[[nodiscard]] bool is_store_address(std::string_view text) noexcept;
 
 /// Nothing where none of the variables that say who a rank is are set. Error{kBadInput} that names the variable where
 /// one is missing, malformed or contradicts another. Other variables are not looked at.

@@ -10,6 +10,7 @@
 
 #include "concerto/comm/channel.hpp"
 #include "concerto/comm/identity.hpp"
+#include "concerto/comm/job_environment.hpp"
 #include "concerto/comm/store.hpp"
 
 namespace concerto {
@@ -74,5 +75,19 @@ struct EtcdConfig {
 /// A client of etcd (v3, by its JSON gateway). Connects with the first call. Error{kBadInput} for a configuration that
 /// cannot work or is not safe, Error{kIo} for a file that cannot be read; never tells a password or a token.
 [[nodiscard]] std::unique_ptr<Store> make_etcd_store(const EtcdConfig& config);
+
+/// Of "etcd://HOST:PORT[,HOST:PORT...]": over TLS, with the system's authorities where `files` name no other; but in
+/// the clear where they name no authority and no certificate, and every host is this machine or the fabric is trusted.
+[[nodiscard]] EtcdConfig etcd_config(const std::string& address, const std::string& job, const StoreFiles& files,
+                                     bool is_trusted_fabric);
+
+/// What was said where, for messages: "cluster.store" and "security.credentials", "--rendezvous" and ...
+struct StorePlaces {
+  std::string address;
+  std::string credentials;
+};
+/// make_etcd_store, and one question to see that it answers. Error naming the place: kIo where nobody answers or there
+/// is no TLS session, kBadInput where the user, the password or what the user may do is wrong.
+[[nodiscard]] std::unique_ptr<Store> open_etcd_store(const EtcdConfig& config, const StorePlaces& places);
 
 }  // namespace concerto

@@ -77,6 +77,7 @@ struct ReplicationConfig {
 
 /// How ranks reach each other, and when one counts as lost.
 struct ClusterConfig {
+  std::string store = "embedded";    ///< "embedded": the launcher's; "etcd://HOST:PORT[,HOST:PORT...]"
   std::string collectives = "auto";  ///< "auto", "gloo"
   std::string network_interface;     ///< of gloo; empty: by the name of the machine, or loopback within one
   std::uint32_t meet_limit_ms = 60'000;
@@ -89,6 +90,11 @@ struct ClusterConfig {
 struct SecurityConfig {
   bool require_encryption = false;
   bool trusted_fabric = false;  ///< whoever runs the network says that nobody listens there
+  // Files by which ranks show etcd who they are (comm/stores.hpp); empty: as the launcher says, or none.
+  std::string authority;
+  std::string certificate;
+  std::string private_key;
+  std::string credentials;
 };
 
 struct EvaluateConfig {
@@ -124,7 +130,7 @@ enum class ConfigUse {
 /// text, `a,b` is a list where the key takes one; nothing after `=` puts the key back to its default). Relative paths
 /// in the file are relative to the working directory. Validates: every problem is Error{kBadInput} naming file and line
 /// (or the override) and, for an unknown key, the nearest known one. What the design names and this version does not
-/// serve yet (other levels, placement, control, stores; output.snapshots) is Error{kUnsupported}. Defaults that depend
+/// serve yet (other levels, placement, control; output.snapshots) is Error{kUnsupported}. Defaults that depend
 /// on other keys are filled in as by resolve_defaults.
 [[nodiscard]] Config load_config(const std::filesystem::path& file, const std::vector<std::string>& overrides,
                                  ConfigUse use = ConfigUse::kTraining);

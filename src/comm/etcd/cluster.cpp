@@ -21,18 +21,6 @@ constexpr std::chrono::milliseconds kLongestPause{500};
   throw Error(ErrorCode::kBadInput, why, key);
 }
 
-/// "10.0.0.1" of "https://10.0.0.1:2379/".
-std::string_view host_of(std::string_view endpoint) {
-  endpoint.remove_prefix(endpoint.find("//") + 2);
-  if (endpoint.starts_with('[')) return endpoint.substr(0, endpoint.find(']') + 1);
-  return endpoint.substr(0, endpoint.find_first_of(":/"));
-}
-
-bool is_this_machine(std::string_view host) {
-  return host == "localhost" || host == "[::1]" ||
-         (host.starts_with("127.") && host.find_first_not_of("0123456789.") == std::string_view::npos);
-}
-
 std::vector<std::string> checked_endpoints(const EtcdConfig& config) {
   constexpr const char* kKey = "endpoints of etcd";
   if (config.endpoints.empty()) refuse(kKey, "there are none");
@@ -50,7 +38,7 @@ std::vector<std::string> checked_endpoints(const EtcdConfig& config) {
       refuse(kKey, fmt::format("'{}' is not https://HOST:PORT", endpoint));
     if (is_plain && !(config.authority.empty() && config.certificate.empty()))
       refuse(kKey, fmt::format("'{}' is not encrypted, but there are certificates for it", endpoint));
-    if (is_plain && !config.credentials.empty() && !is_this_machine(host_of(endpoint)))
+    if (is_plain && !config.credentials.empty() && !is_this_machine(endpoint))
       refuse(kKey, fmt::format("a password is not sent to '{}' without encryption", endpoint));
     endpoints.push_back(std::move(endpoint));
   }
@@ -86,6 +74,14 @@ bool was_not_executed(const ErrorAnswer& error) {
 }
 
 }  // namespace
+
+bool is_this_machine(std::string_view endpoint) {
+  endpoint.remove_prefix(endpoint.find("//") + 2);
+  if (endpoint.starts_with("[::1]")) return true;
+  const std::string_view host = endpoint.substr(0, endpoint.find_first_of(":/"));
+  return host == "localhost" ||
+         (host.starts_with("127.") && host.find_first_not_of("0123456789.") == std::string_view::npos);
+}
 
 Clock::time_point deadline_after(std::chrono::milliseconds limit) {
   return Clock::now() + std::min<std::chrono::milliseconds>(limit, std::chrono::hours{24 * 365});

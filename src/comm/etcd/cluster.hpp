@@ -22,6 +22,9 @@ namespace concerto::etcd {
 /// Whether a request that may have been executed without its answer coming is sent again.
 enum class Repeat : std::uint8_t { kNever, kSafe };
 
+/// Of "http://127.0.0.1:2379": whether what is sent there stays in this machine.
+[[nodiscard]] bool is_this_machine(std::string_view endpoint);
+
 [[nodiscard]] Clock::time_point deadline_after(std::chrono::milliseconds limit);
 [[nodiscard]] std::chrono::milliseconds left_until(Clock::time_point deadline);
 

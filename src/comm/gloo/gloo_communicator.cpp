@@ -49,6 +49,10 @@ Result<void> connect_all(GlooTransport& transport, Store& store, Rank rank, Rank
 
 }  // namespace
 
+std::string gloo_address(const GlooOptions& options) {
+  return listening_address(options.network_interface, options.address);
+}
+
 Result<std::unique_ptr<Communicator>> make_gloo_communicator(Store& store, Rank rank, Rank size,
                                                              const GlooOptions& options, const CommLimits& limits) {
   CONCERTO_CHECK(rank < size, "a rank outside its group");
@@ -56,7 +60,7 @@ Result<std::unique_ptr<Communicator>> make_gloo_communicator(Store& store, Rank 
   const std::uint64_t group = checksum(std::as_bytes(std::span(options.prefix)));
   std::unique_ptr<Transport> transport = std::make_unique<NoTransport>();
   if (size > 1) {
-    const std::string address = listening_address(options.network_interface, options.address);
+    const std::string address = gloo_address(options);
     auto mesh = GlooTransport::listen(rank, size, address, limits.connect);
     const PipeSignalBlock block;
     if (const Result<void> connected = connect_all(*mesh, store, rank, size, options.prefix, deadline); !connected) {

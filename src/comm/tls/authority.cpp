@@ -4,10 +4,7 @@
 #include <ctime>
 
 #include <fmt/format.h>
-#include <openssl/bio.h>
-#include <openssl/ec.h>
 #include <openssl/evp.h>
-#include <openssl/pem.h>
 #include <openssl/rand.h>
 #include <openssl/x509v3.h>
 
@@ -15,23 +12,15 @@
 #include "concerto/comm/job_environment.hpp"
 #include "concerto/comm/trust.hpp"
 
-#include "openssl_owners.hpp"
+#include "keys.hpp"
 
 namespace concerto {
 namespace {
 
+using namespace tls;  // NOLINT: keys by their names
+
 constexpr long kSlackSeconds = 3600;
 constexpr long kValidSeconds = 7 * 24 * 3600;
-
-[[noreturn]] void fail(const char* doing) {
-  throw Error(ErrorCode::kIo, openssl_reason(), fmt::format("OpenSSL, {}", doing));
-}
-
-KeyOwner make_key() {
-  KeyOwner key(EVP_EC_gen("P-256"));
-  if (!key) fail("making a key");
-  return key;
-}
 
 void add_extension(X509& certificate, X509* issuer, int kind, const std::string& value) {
   X509V3_CTX context;
@@ -58,20 +47,6 @@ CertificateOwner make_certificate(EVP_PKEY& key, const std::string& name) {
                                                   reinterpret_cast<const unsigned char*>(name.c_str()), -1, -1, 0) == 1;
   if (!is_made) fail("filling in a certificate");
   return certificate;
-}
-
-std::string pem_of(X509& certificate) {
-  const BioOwner out(BIO_new(BIO_s_mem()));
-  if (!out || PEM_write_bio_X509(out.get(), &certificate) != 1) fail("writing a certificate");
-  return text_of(*out);
-}
-
-std::string pem_of(EVP_PKEY& key) {
-  const BioOwner out(BIO_new(BIO_s_secmem()));
-  if (!out || PEM_write_bio_PrivateKey(out.get(), &key, nullptr, nullptr, 0, nullptr, nullptr) != 1) {
-    fail("writing a key");
-  }
-  return text_of(*out);
 }
 
 }  // namespace
@@ -102,13 +77,12 @@ JobAuthority::JobAuthority(const std::string& job) : state_(std::make_unique<Sta
 JobAuthority::~JobAuthority() = default;
 JobAuthority::JobAuthority(JobAuthority&&) noexcept = default;
 
-Credentials JobAuthority::issue(const Identity& identity) const {
+std::string JobAuthority::certify(EVP_PKEY& key, const Identity& identity) const {
   if (identity.job != state_->job) {
     throw Error(ErrorCode::kBadInput, fmt::format("{} is of another job", to_uri(identity)),
                 fmt::format("authority of {}", state_->job));
   }
-  const KeyOwner key = make_key();
-  const CertificateOwner certificate = make_certificate(*key, to_string(identity));
+  const CertificateOwner certificate = make_certificate(key, to_string(identity));
   X509* issuer = state_->certificate.get();
   if (X509_set_issuer_name(certificate.get(), X509_get_subject_name(issuer)) != 1) fail("naming an issuer");
   add_extension(*certificate, issuer, NID_basic_constraints, "critical,CA:FALSE");
@@ -116,7 +90,28 @@ Credentials JobAuthority::issue(const Identity& identity) const {
   add_extension(*certificate, issuer, NID_ext_key_usage, "serverAuth,clientAuth");
   add_extension(*certificate, issuer, NID_subject_alt_name, "URI:" + to_uri(identity));
   if (X509_sign(certificate.get(), state_->key.get(), EVP_sha256()) == 0) fail("signing a certificate");
-  return {pem_of(*certificate), pem_of(*key), state_->pem};
+  return pem_of(*certificate);
+}
+
+Credentials JobAuthority::issue(const Identity& identity) const {
+  const KeyOwner key = make_key();
+  return {certify(*key, identity), pem_of(*key), state_->pem};
+}
+
+Result<std::string> JobAuthority::sign(std::string_view request, const Identity& identity) const {
+  const auto* der = reinterpret_cast<const unsigned char*>(request.data());
+  const auto* const end = der + request.size();
+  const RequestOwner parsed(d2i_X509_REQ(nullptr, &der, static_cast<long>(request.size())));
+  EVP_PKEY* const key = parsed ? X509_REQ_get0_pubkey(parsed.get()) : nullptr;
+  const bool is_sound = key != nullptr && der == end;
+  // Looked at before it is used: verifying with a key of a stranger's choice can be made to take long.
+  const bool is_of_the_kind = is_sound && is_on_p256(*key);
+  const bool is_signed = is_of_the_kind && X509_REQ_verify(parsed.get(), key) == 1;
+  ERR_clear_error();
+  if (!is_sound) return Failure{FailureKind::kCorrupt, "what was sent is no certificate request"};
+  if (!is_of_the_kind) return Failure{FailureKind::kRefused, "the key to certify is not one on P-256"};
+  if (!is_signed) return Failure{FailureKind::kCorrupt, "the certificate request is not signed with its own key"};
+  return certify(*key, identity);
 }
 
 const std::string& JobAuthority::certificate() const noexcept {
@@ -124,12 +119,7 @@ const std::string& JobAuthority::certificate() const noexcept {
 }
 
 std::string JobAuthority::fingerprint() const {
-  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
-  unsigned size = 0;
-  if (X509_digest(state_->certificate.get(), EVP_sha256(), digest.data(), &size) != 1) fail("digesting a certificate");
-  std::string text;
-  for (unsigned i = 0; i < size; ++i) text += fmt::format("{:02x}", digest[i]);
-  return text;
+  return fingerprint_of(*state_->certificate);
 }
 
 }  // namespace concerto

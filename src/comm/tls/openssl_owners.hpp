@@ -25,9 +25,15 @@ inline void free_bio(BIO* bio) noexcept {
 
 using KeyOwner = std::unique_ptr<EVP_PKEY, Releaser<EVP_PKEY_free>>;
 using CertificateOwner = std::unique_ptr<X509, Releaser<X509_free>>;
+using RequestOwner = std::unique_ptr<X509_REQ, Releaser<X509_REQ_free>>;
 using ExtensionOwner = std::unique_ptr<X509_EXTENSION, Releaser<X509_EXTENSION_free>>;
 using NumberOwner = std::unique_ptr<BIGNUM, Releaser<BN_free>>;
 using BioOwner = std::unique_ptr<BIO, Releaser<free_bio>>;
+/// Of a list alone, not of what is in it.
+inline void free_list(STACK_OF(X509) * list) noexcept {
+  sk_X509_free(list);
+}
+using CertificatesOwner = std::unique_ptr<STACK_OF(X509), Releaser<free_list>>;
 using NamesOwner = std::unique_ptr<GENERAL_NAMES, Releaser<GENERAL_NAMES_free>>;
 
 /// What was written to a memory BIO.

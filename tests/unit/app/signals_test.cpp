@@ -30,5 +30,20 @@ TEST(StopSignals, SayWhatIsKept) {
   EXPECT_EQ(said_at(SIGTERM, "an epoch is kept"), "\nconcerto: stopping; an epoch is kept (again to end at once)\n");
 }
 
+TEST(StopWishes, OnesThatComeTogetherAreOne) {
+  using Answer = StopWishes::Answer;
+  using std::chrono::milliseconds;
+  const std::chrono::steady_clock::time_point begin{std::chrono::hours(5)};
+  StopWishes wishes;
+  EXPECT_EQ(wishes.take(begin), Answer::kStop);
+  EXPECT_EQ(wishes.take(begin), Answer::kNothingNew);
+  EXPECT_EQ(wishes.take(begin + milliseconds(150)), Answer::kNothingNew);
+  EXPECT_EQ(wishes.take(begin + milliseconds(199)), Answer::kNothingNew);
+  EXPECT_EQ(wishes.take(begin + milliseconds(200)), Answer::kEndNow);  // counted from the first, not the last
+  StopWishes patient;
+  EXPECT_EQ(patient.take(begin), Answer::kStop);
+  EXPECT_EQ(patient.take(begin + milliseconds(5000)), Answer::kEndNow);
+}
+
 }  // namespace
 }  // namespace concerto

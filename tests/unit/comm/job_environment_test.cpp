@@ -22,6 +22,7 @@ JobEnvironment example() {
   job.incarnation = 3;
   job.store = "embedded://10.0.0.1:4711";
   job.credentials = "fd:3";
+  job.store_files = {"/etc/authority.pem", "/etc/rank.pem", "/etc/rank.key", "/etc/login"};
   return job;
 }
 
@@ -53,11 +54,19 @@ TEST(JobEnvironment, GoesThroughTheVariablesAndBack) {
 
 TEST(JobEnvironment, NamesAreThoseOfTheInterface) {
   const EnvironmentVariables expected = {
-      {"CONCERTO_JOB", "night-run_7"},  {"CONCERTO_RANK", "5"},
-      {"CONCERTO_WORLD_SIZE", "8"},     {"CONCERTO_LOCAL_RANK", "1"},
-      {"CONCERTO_LOCAL_SIZE", "4"},     {"CONCERTO_NODE_RANK", "1"},
-      {"CONCERTO_INCARNATION", "3"},    {"CONCERTO_STORE", "embedded://10.0.0.1:4711"},
+      {"CONCERTO_JOB", "night-run_7"},
+      {"CONCERTO_RANK", "5"},
+      {"CONCERTO_WORLD_SIZE", "8"},
+      {"CONCERTO_LOCAL_RANK", "1"},
+      {"CONCERTO_LOCAL_SIZE", "4"},
+      {"CONCERTO_NODE_RANK", "1"},
+      {"CONCERTO_INCARNATION", "3"},
+      {"CONCERTO_STORE", "embedded://10.0.0.1:4711"},
       {"CONCERTO_CREDENTIALS", "fd:3"},
+      {"CONCERTO_STORE_AUTHORITY", "/etc/authority.pem"},
+      {"CONCERTO_STORE_CERTIFICATE", "/etc/rank.pem"},
+      {"CONCERTO_STORE_KEY", "/etc/rank.key"},
+      {"CONCERTO_STORE_CREDENTIALS", "/etc/login"},
   };
   EXPECT_EQ(format_job_environment(example()), expected);
 }
@@ -113,6 +122,11 @@ TEST(JobEnvironment, CredentialsAreAFileOrADescriptor) {
   for (const char* credentials : {"fd:", "fd:2", "fd:-3", "fd:99999999999", "relative/path", "fd:3x"}) {
     EXPECT_THAT(error_with("CONCERTO_CREDENTIALS", credentials), StartsWith("CONCERTO_CREDENTIALS: ")) << credentials;
   }
+}
+
+TEST(JobEnvironment, FilesOfTheStoreAreAbsolutePaths) {
+  EXPECT_EQ(error_with("CONCERTO_STORE_KEY", "key"), "CONCERTO_STORE_KEY: must be an absolute path, not 'key'");
+  EXPECT_EQ(error_with("CONCERTO_STORE_CREDENTIALS", ""), "parsed");
 }
 
 TEST(JobEnvironment, ErasingLeavesTheRest) {

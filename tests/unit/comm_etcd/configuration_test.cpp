@@ -116,5 +116,22 @@ TEST_F(EtcdConfigurationTest, CredentialsAreReadOnlyFromAPrivateFile) {
   EXPECT_NE(error_of(config_).find("not a regular file"), std::string::npos);
 }
 
+TEST_F(EtcdConfigurationTest, AddressesAreEncryptedUnlessTheyStayHereOrTheFabricIsTrusted) {
+  const auto endpoints = [](const std::string& address, const StoreFiles& files, bool is_trusted) {
+    return etcd_config(address, "job", files, is_trusted).endpoints;
+  };
+  using Texts = std::vector<std::string>;
+  EXPECT_EQ(endpoints("etcd://127.0.0.1:1,localhost:2,[::1]:3", {}, false),
+            (Texts{"http://127.0.0.1:1", "http://localhost:2", "http://[::1]:3"}));
+  EXPECT_EQ(endpoints("etcd://127.0.0.1:1,far:2", {}, false), (Texts{"https://127.0.0.1:1", "https://far:2"}));
+  EXPECT_EQ(endpoints("etcd://far:2", {}, true), (Texts{"http://far:2"}));
+  StoreFiles files;
+  files.authority = "/a.pem";
+  EXPECT_EQ(endpoints("etcd://127.0.0.1:1", files, true), (Texts{"https://127.0.0.1:1"}));
+  files = {};
+  files.certificate = "/c.pem";
+  EXPECT_EQ(endpoints("etcd://far:1", files, true), (Texts{"https://far:1"}));
+}
+
 }  // namespace
 }  // namespace concerto

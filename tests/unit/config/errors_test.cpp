@@ -189,11 +189,22 @@ TEST(ConfigErrors, TablesOfLaterVersions) {
             "run.toml:6: replication.max_lag is not served by this version yet");
   EXPECT_EQ(unsupported("[replication.items]\nlevel = \"strong\"\n"),
             "run.toml:5: table [replication.items] is not served by this version yet");
-  EXPECT_EQ(unsupported("[cluster]\nstore = \"embedded\"\n"),
-            "run.toml:6: cluster.store is not served by this version yet");
+  EXPECT_EQ(unsupported("[cluster]\ncollectives = \"nccl\"\n"),
+            "run.toml:6: cluster.collectives = \"nccl\" is not served by this version yet: ranks exchange rows in host "
+            "memory, which NCCL does not take; use gloo");
   EXPECT_EQ(unsupported("snapshots = \"s\"\n"), "run.toml:5: output.snapshots is not served by this version yet");
   EXPECT_EQ(error_of("", {"replication.items.level=strong"}, ErrorCode::kUnsupported),
             "--set replication.items.level=strong: replication.items.level is not served by this version yet");
+}
+
+TEST(ConfigErrors, StoresAndTheirFiles) {
+  EXPECT_EQ(error_of("[cluster]\nstore = \"etcd://here\"\n", {}),
+            R"(run.toml:6: cluster.store is "embedded" or "etcd://HOST:PORT[,HOST:PORT...]", not "etcd://here")");
+  EXPECT_EQ(error_of("", {"cluster.store=embedded://here:1"}),
+            R"(--set cluster.store=embedded://here:1: cluster.store is "embedded" or )"
+            R"("etcd://HOST:PORT[,HOST:PORT...]", not "embedded://here:1")");
+  EXPECT_EQ(error_of("[security]\nprivate_key = \"key.pem\"\n", {}),
+            "run.toml:6: security.certificate and security.private_key go together");
 }
 
 TEST(ConfigErrors, SyntaxNamesLineAndColumn) {

@@ -36,7 +36,7 @@ TEST(ConfigKeys, AreDistinctAndExplained) {
     EXPECT_FALSE(one.help.empty()) << one.name;
     EXPECT_EQ(one.help.find('\n'), std::string::npos) << one.name;
   }
-  EXPECT_EQ(names.size(), 57U);
+  EXPECT_EQ(names.size(), 62U);
 }
 
 TEST(ConfigKeys, DefaultsShownAreThoseOfADefaultConfig) {
@@ -77,23 +77,25 @@ TEST(ConfigToJson, HasEveryKeyWithDefaultsFilledIn) {
   Config config;
   config.data.train = "in.txt";
   config.output.model = "out";
-  EXPECT_EQ(config_to_json(config),
-            R"({"data": {"train": "in.txt", "test": null, "validation": null, "format": "auto", "duplicates": "last", )"
-            R"("min_value": null, "users": 0, "items": 0, "split": null}, )"
-            R"("model": {"objective": "explicit", "rank": 64, "biases": false, "bias_regularization": null, )"
-            R"("regularization": 0.05, "regularization_exponent": 1.0, "values": "ignore", "unobserved_weight": null, )"
-            R"("alpha": null, "confidence": "one_plus", "nonnegative": false, "seed": 1, "init_stddev": 0.1, )"
-            R"("warm_start": null}, )"
-            R"("solver": {"kind": "als", "inner": "cg", "cg_steps": 3, "slice": 128, "momentum": 0.0, "epochs": 15, )"
-            R"("learning_rate": 0.05, "decay": 0.0, "stop_after": 0, "stop_metric": null}, )"
-            R"("compute": {"backend": "auto", "threads": 0, "deterministic": false, "gather": "bf16", )"
-            R"("memory_limit_bytes": 0}, )"
-            R"("replication": {"level": "strong", "rounds": 16, "digest_every": 5}, )"
-            R"("cluster": {"collectives": "auto", "network_interface": null, "meet_limit_ms": 60000, )"
-            R"("operation_limit_ms": 120000, "heartbeat_ms": 1000, "dead_after_ms": 5000, "stalled_after_ms": 30000}, )"
-            R"("security": {"require_encryption": false, "trusted_fabric": false}, )"
-            R"("evaluate": {"metrics": ["rmse", "mae"], "every": 1, "clip": "none"}, )"
-            R"("output": {"model": "out", "report": null}})");
+  EXPECT_EQ(
+      config_to_json(config),
+      R"({"data": {"train": "in.txt", "test": null, "validation": null, "format": "auto", "duplicates": "last", )"
+      R"("min_value": null, "users": 0, "items": 0, "split": null}, )"
+      R"("model": {"objective": "explicit", "rank": 64, "biases": false, "bias_regularization": null, )"
+      R"("regularization": 0.05, "regularization_exponent": 1.0, "values": "ignore", "unobserved_weight": null, )"
+      R"("alpha": null, "confidence": "one_plus", "nonnegative": false, "seed": 1, "init_stddev": 0.1, )"
+      R"("warm_start": null}, )"
+      R"("solver": {"kind": "als", "inner": "cg", "cg_steps": 3, "slice": 128, "momentum": 0.0, "epochs": 15, )"
+      R"("learning_rate": 0.05, "decay": 0.0, "stop_after": 0, "stop_metric": null}, )"
+      R"("compute": {"backend": "auto", "threads": 0, "deterministic": false, "gather": "bf16", )"
+      R"("memory_limit_bytes": 0}, )"
+      R"("replication": {"level": "strong", "rounds": 16, "digest_every": 5}, )"
+      R"("cluster": {"store": "embedded", "collectives": "auto", "network_interface": null, "meet_limit_ms": 60000, )"
+      R"("operation_limit_ms": 120000, "heartbeat_ms": 1000, "dead_after_ms": 5000, "stalled_after_ms": 30000}, )"
+      R"("security": {"require_encryption": false, "trusted_fabric": false, "authority": null, "certificate": null, )"
+      R"("private_key": null, "credentials": null}, )"
+      R"("evaluate": {"metrics": ["rmse", "mae"], "every": 1, "clip": "none"}, )"
+      R"("output": {"model": "out", "report": null}})");
 }
 
 TEST(ConfigToJson, ShowsASplitAndAShare) {

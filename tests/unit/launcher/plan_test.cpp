@@ -1,6 +1,7 @@
 // Options, devices, processors and the environment of each rank.
 #include "plan.hpp"
 
+#include <filesystem>
 #include <sstream>
 
 #include <gmock/gmock.h>
@@ -81,6 +82,26 @@ TEST(Options, AllOfThem) {
   EXPECT_EQ(options.time_limit.count(), 60'000);
   EXPECT_TRUE(options.is_dry_run);
   EXPECT_THAT(options.command, ElementsAre("concerto", "train", "--set", "a.b=1", "--", "x"));
+}
+
+TEST(Options, AStoreOfItsOwn) {
+  const LauncherOptions options = parsed({"--rendezvous", "etcd://a:1,b:2", "--store-authority", "/ca.pem",
+                                          "--store-credentials", "login", "--trusted-fabric", "--", "x"});
+  EXPECT_EQ(options.rendezvous, "etcd://a:1,b:2");
+  EXPECT_EQ(options.store_files.authority, "/ca.pem");
+  EXPECT_EQ(options.store_files.credentials, (std::filesystem::current_path() / "login").string());
+  EXPECT_TRUE(options.is_trusted_fabric);
+  const Machine machine{{{"CONCERTO_STORE_KEY", "/another.key"}}, {0}, 1, 0};
+  const LaunchPlan plan = make_plan(options, machine, "drawn", "/bin/x");
+  EXPECT_EQ(plan.assignment.rendezvous, "etcd://a:1,b:2");  // also of a launcher that is alone
+  EXPECT_EQ(plan.assignment.job, "drawn");
+  EXPECT_EQ(plan.ranks.front().job.store_files, options.store_files);
+  EXPECT_THAT(parse_error({"--rendezvous", "etcd://a", "--", "x"}), HasSubstr("etcd://HOST:PORT[,HOST:PORT...]"));
+  EXPECT_THAT(parse_error({"--store-key", "k", "--", "x"}),
+              StartsWith("--store-key: --store-certificate and --store-key go together"));
+  const auto nameless = parsed({"--rendezvous", "etcd://a:1", "--nnodes", "2", "--node-rank", "1", "--", "x"});
+  EXPECT_THAT(error_of([&] { return make_plan(nameless, machine, "drawn", "/bin/x"); }),
+              StartsWith("--job: is needed with etcd and several launchers"));
 }
 
 TEST(Options, HelpAndVersionRunNothing) {

@@ -1,0 +1,108 @@
+// Which addresses ranks use, what of it leaves a machine, and what is refused.
+#include "../src/app/fabric.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "concerto/base/error.hpp"
+
+namespace concerto {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+template <class Call>
+std::string error_of(const Call& call) {
+  try {
+    (void)call();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kBadInput);
+    return error.what();
+  }
+  return "none";
+}
+
+// Two machines of one name, as containers often are.
+const RankPlace kHere{"node", "boot-1 net:[1]", "10.0.0.1", ""};
+const RankPlace kThere{"node", "boot-2 net:[1]", "10.0.0.2", ""};
+const RankPlace kBeside{"node", "boot-1 net:[2]", "10.0.0.3", ""};  // another namespace of the first
+
+TEST(Fabric, RanksThatShareALoopbackUseIt) {
+  RankPlace nameless = kHere;
+  nameless.address = "";
+  nameless.why = "the name leads nowhere";
+  const std::vector<RankPlace> places{kHere, nameless};
+  EXPECT_THAT(addresses_used(places, {}), ElementsAre("127.0.0.1", "127.0.0.1"));
+  EXPECT_THAT(links_between_machines(places, addresses_used(places, {})), IsEmpty());
+}
+
+TEST(Fabric, AConfiguredInterfaceIsUsedAlsoWithinAMachine) {
+  ClusterConfig cluster;
+  cluster.network_interface = "eth0";
+  const std::vector<RankPlace> places{kHere, kHere};
+  EXPECT_THAT(addresses_used(places, cluster), ElementsAre("10.0.0.1", "10.0.0.1"));
+  EXPECT_THAT(links_between_machines(places, addresses_used(places, cluster)), IsEmpty());
+}
+
+TEST(Fabric, EqualNamesAreNotOneMachine) {
+  const std::vector<RankPlace> places{kHere, kThere, kHere, kBeside};
+  const auto addresses = addresses_used(places, {});
+  EXPECT_THAT(addresses, ElementsAre("10.0.0.1", "10.0.0.2", "10.0.0.1", "10.0.0.3"));
+  EXPECT_THAT(links_between_machines(places, addresses),
+              ElementsAre("10.0.0.1 - 10.0.0.2", "10.0.0.1 - 10.0.0.3", "10.0.0.2 - 10.0.0.3"));
+}
+
+TEST(Fabric, AnAddressThatOthersCannotReachIsRefused) {
+  RankPlace looped = kThere;
+  looped.address = "127.0.1.1";
+  EXPECT_THAT(
+      error_of([&] {
+        return addresses_used({kHere, looped}, {});
+      }),
+      HasSubstr("cluster.network_interface: rank 1 would be reached at 127.0.1.1, to which the name node leads"));
+  RankPlace nameless = kThere;
+  nameless.address = "";
+  nameless.why = "ranks cannot be listened for at 'node'";
+  EXPECT_THAT(error_of([&] {
+                return addresses_used({kHere, nameless}, {});
+              }),
+              HasSubstr("rank 1 on node: ranks cannot be listened for at 'node'"));
+}
+
+TEST(Fabric, EncryptionIsRequiredOfWhatLeavesAMachine) {
+  SecurityConfig security;
+  security.require_encryption = true;
+  const std::vector<std::string> links{"10.0.0.1 - 10.0.0.2", "10.0.0.1 - 10.0.0.3"};
+  const auto refusal = [&](const std::vector<std::string>& some) {
+    return error_of([&] {
+      require_allowed(security, "gloo", some);
+      return 0;
+    });
+  };
+  EXPECT_EQ(
+      refusal(links),
+      "security.require_encryption: gloo would send factors in the clear over 10.0.0.1 - 10.0.0.2 and 1 more; set "
+      "security.trusted_fabric = true if nobody listens on that network");
+  EXPECT_EQ(refusal({}), "none");
+  security.trusted_fabric = true;
+  EXPECT_EQ(refusal(links), "none");
+  security = {};
+  EXPECT_EQ(refusal(links), "none");
+}
+
+TEST(Fabric, ThisProcessHasAPlace) {
+  const RankPlace place = place_of_this_process({});
+  EXPECT_EQ(place, place_of_this_process({}));
+  EXPECT_FALSE(place.network.empty());
+  EXPECT_NE(place.address.empty(), place.why.empty());
+  ClusterConfig cluster;
+  cluster.network_interface = "lo";
+  EXPECT_TRUE(is_loopback(place_of_this_process(cluster).address));
+  cluster.network_interface = "no-such-0";
+  EXPECT_THAT(place_of_this_process(cluster).why, HasSubstr("no-such-0"));
+}
+
+}  // namespace
+}  // namespace concerto
