@@ -10,6 +10,7 @@
 #include "concerto/base/error.hpp"
 #include "concerto/compute/backends.hpp"
 #include "concerto/data/dataset.hpp"
+#include "concerto/train/sharded.hpp"
 
 #include "machine.hpp"
 
@@ -86,7 +87,13 @@ std::uint64_t predict_training_bytes(const MemoryShape& shape, unsigned copies, 
 std::uint64_t predict_share_bytes(const MemoryShape& shape, std::uint32_t ranks) {
   const std::uint64_t rows = std::uint64_t{shape.users} + shape.items;
   const std::uint64_t entries = 2 * shape.entries * (shape.values ? 8 : 4) / ranks;
-  return entries + rows * sizeof(EntryIndex) + rows * (shape.rank + (shape.biases ? 1 : 0)) * sizeof(float);
+  std::uint64_t bytes =
+      entries + rows * sizeof(EntryIndex) + rows * (shape.rank + (shape.biases ? 1 : 0)) * sizeof(float);
+  if (shape.solver == MemoryShape::Solver::kSgd) {
+    const std::uint64_t parts = std::uint64_t{kPartsPerRank} * ranks;
+    bytes += entries + (parts + 1) * rows * sizeof(EntryIndex);  // offsets of each part, and counts of whole rows
+  }
+  return bytes;
 }
 
 void require_memory(std::uint64_t more_bytes, const MemoryBudget& budget, const std::string& what,

@@ -29,7 +29,8 @@ struct MemoryBudget {
 [[nodiscard]] std::uint64_t predict_training_bytes(const MemoryShape& shape, unsigned copies, std::string_view backend);
 
 /// Bytes of host memory that a rank of several takes beyond that: its share of the entries of both orientations, if
-/// shares are equal, with offsets of all rows, and the rows of both tables on their way.
+/// shares are equal, with offsets of all rows, and the rows of both tables on their way; for sgd the entries once more,
+/// by parts of the items (train/sharded.hpp).
 [[nodiscard]] std::uint64_t predict_share_bytes(const MemoryShape& shape, std::uint32_t ranks);
 
 /// Error{kOutOfMemory} saying need, have and remedy when `more_bytes` beyond what the process holds now do not fit.

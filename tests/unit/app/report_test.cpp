@@ -119,6 +119,22 @@ TEST(Memory, TrainingOnAGpuTakesNoWorkingMemoryOfTheHost) {
   EXPECT_LT(predict_training_bytes(shape, 2, "cuda"), 3 * tables);
 }
 
+TEST(Memory, ARankOfSgdTakesItsEntriesByPartsToo) {
+  MemoryShape shape;
+  shape.users = 100000;
+  shape.items = 20000;
+  shape.entries = 10000000;
+  shape.rank = 64;
+  for (const std::uint32_t ranks : {1U, 4U}) {
+    shape.solver = MemoryShape::Solver::kCholesky;
+    const std::uint64_t alternating = predict_share_bytes(shape, ranks);
+    shape.solver = MemoryShape::Solver::kSgd;
+    const std::uint64_t grids = 2 * 8 * shape.entries / ranks + std::uint64_t{2} * ranks * 8 * (100000 + 20000);
+    EXPECT_GE(predict_share_bytes(shape, ranks), alternating + grids);
+    EXPECT_LE(predict_share_bytes(shape, ranks), alternating + grids + 8 * (100000 + 20000));
+  }
+}
+
 TEST(Memory, AShortageOnTheGpuIsSaidInOneSentence) {
   EXPECT_EQ(device_shortage(4096, 4096, "training"), "");
   EXPECT_EQ(device_shortage(4608, 3072, "training"),
