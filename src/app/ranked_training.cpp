@@ -47,12 +47,26 @@ std::uint64_t digest_of(const LoadedData& data) {
   return digest.digest();
 }
 
-RankFacts facts_of(const JobEnvironment& job, const RankedInputs& inputs) {
+Collective collective_of(const JobEnvironment& job, const RankedInputs& inputs, const Backend& backend) {
+  using Kind = CollectiveWish::Kind;
+  const std::string& word = inputs.config.replication.collective;
+  const CollectiveWish wish{word == "grams"     ? Kind::kGrams
+                            : word == "factors" ? Kind::kFactors
+                                                : Kind::kAuto,
+                            inputs.config.compute.deterministic};
+  const Dataset& train = inputs.data.train;
+  return choose_collective(backend, train.users().size(), train.items().size(), inputs.options, job.world_size, wish);
+}
+
+RankFacts facts_of(const JobEnvironment& job, const RankedInputs& inputs, Collective collective) {
   const Dataset& train = inputs.data.train;
   RankFacts facts;
   facts.version = CONCERTO_VERSION;
   facts.world_size = job.world_size;
-  facts.config_json = comparable_config(config_to_json(inputs.config));
+  // Ranks with different backends may choose differently: they are compared by what was chosen.
+  Config config = inputs.config;
+  config.replication.collective = collective == Collective::kGrams ? "grams" : "factors";
+  facts.config_json = comparable_config(config_to_json(config));
   facts.data_digest = digest_of(inputs.data);
   facts.data_words =
       fmt::format("{} users, {} items, {} entries", train.users().size(), train.items().size(), train.entries());
@@ -109,10 +123,11 @@ TrainResult train_as_rank(const JobEnvironment& job, Store& store, const RankedI
   sharding.ranks = job.world_size;
   sharding.rounds = config.replication.rounds;
   sharding.digest_every = config.replication.digest_every;
+  sharding.collective = collective_of(job, inputs, engine.backend());
   ShardedTrainer trainer(engine.backend(), inputs.data.train, test, validation, inputs.options, inputs.warm_start,
                          sharding);
   const std::vector<RankFacts> ranks =
-      meet(store, job, facts_of(job, inputs), milliseconds(config.cluster.meet_limit_ms));
+      meet(store, job, facts_of(job, inputs, sharding.collective), milliseconds(config.cluster.meet_limit_ms));
   require_allowed(config.security, ranks);
   const std::unique_ptr<Communicator> communicator = connect(job, store, config, ranks);
 

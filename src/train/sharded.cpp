@@ -61,7 +61,9 @@ NodeOptions node_options(const TrainOptions& options, const ShardedOptions& shar
   node.epochs = options.epochs;
   node.rounds = sharding.rounds;
   node.rotation = rotation_of(options, sharding);
-  node.schedule = options.solver == SolverKind::kSgd ? ScheduleKind::kRotating : ScheduleKind::kAlternating;
+  node.schedule = options.solver == SolverKind::kSgd          ? ScheduleKind::kRotating
+                  : sharding.collective == Collective::kGrams ? ScheduleKind::kSumming
+                                                              : ScheduleKind::kAlternating;
   return node;
 }
 
@@ -100,6 +102,7 @@ class ShardedTrainer::Impl {
 
  private:
   void load(Side side, const CompressedRows& ratings, const FactorTable* warm);
+  [[nodiscard]] std::unique_ptr<ShardedWay> make_way(const Dataset& data);
   [[nodiscard]] bool is_evaluated(std::uint32_t epoch) const;
   [[nodiscard]] bool stops_early() const { return options_.stop_after > 0 && has_validation_; }
   [[nodiscard]] MeasurePlan plan_of(std::uint32_t epoch) const;
@@ -152,8 +155,7 @@ ShardedTrainer::Impl::Impl(Backend& backend, const Dataset& data, const HeldOut*
   }
   load(Side::kUsers, data.by_user(), warm_start ? warm_start->users : nullptr);
   load(Side::kItems, data.by_item(), warm_start ? warm_start->items : nullptr);
-  way_ = options.solver == SolverKind::kSgd ? make_rotating_way(run_, data.by_user(), data.by_item())
-                                            : make_alternating_way(run_);
+  way_ = make_way(data);
   measures_ = std::make_unique<ShardMeasures>(run_, test, validation, data.items().rank_order());
 }
 
@@ -170,6 +172,18 @@ void ShardedTrainer::Impl::load(Side side, const CompressedRows& ratings, const 
   mine.table = run_.backend.create_table(shape);
   mine.write(run_.backend, {0, shape.rows});
   mine.packed = PackedRows(shape, has_state);
+}
+
+std::unique_ptr<ShardedWay> ShardedTrainer::Impl::make_way(const Dataset& data) {
+  switch (node_options(options_, run_.sharding).schedule) {
+    case ScheduleKind::kRotating:
+      return make_rotating_way(run_, data.by_user(), data.by_item());
+    case ScheduleKind::kSumming:
+      return make_summing_way(run_, data.by_item());
+    case ScheduleKind::kAlternating:
+      break;
+  }
+  return make_alternating_way(run_);
 }
 
 /// Doubles: the sum of the values of each chunk of users, then of each rank its least and its greatest value.
@@ -366,6 +380,9 @@ void ShardedTrainer::begin_sweep(std::uint32_t epoch, Side side) {
 void ShardedTrainer::run_step(const StepId& step) {
   impl_->timed([&] { impl_->way_->run_step(step); });
 }
+void ShardedTrainer::solve_systems(const StepId& step) {
+  impl_->timed([&] { impl_->way_->solve_systems(step); });
+}
 void ShardedTrainer::install(const StepId& step) {
   impl_->timed([&] { impl_->way_->install(step); });
 }
@@ -386,6 +403,9 @@ void ShardedTrainer::measure_result() {
 }
 void ShardedTrainer::take_result() {
   impl_->timed([&] { impl_->take_result(); });
+}
+std::vector<PartialGather> ShardedTrainer::partials(const StepId& step) {
+  return impl_->way_->partials(step);
 }
 Exchange ShardedTrainer::rows(const StepId& step) {
   return impl_->way_->rows(step);
