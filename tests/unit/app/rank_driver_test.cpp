@@ -67,7 +67,8 @@ struct Ended {
 std::vector<Ended> run_ranks(const Dataset& data, const TrainOptions& options, Rank ranks, const CommLimits& limits,
                              const std::function<void(InprocGroup&)>& during = {}, std::stop_token stop = {},
                              const DetectorLimits& detector = {},
-                             const std::function<void(Rank, TrainOptions&)>& change = {}) {
+                             const std::function<void(Rank, TrainOptions&)>& change = {},
+                             Collective collective = Collective::kFactors) {
   InprocGroup group = make_inproc_group(ranks, limits);
   Stores stores(ranks);
   std::vector<Ended> ended(ranks);
@@ -79,7 +80,7 @@ std::vector<Ended> run_ranks(const Dataset& data, const TrainOptions& options, R
         const auto backend = make_cpu_backend(pool);
         TrainOptions own = options;
         if (change) change(r, own);
-        const ShardedOptions sharding{r, ranks, 4, 2};
+        const ShardedOptions sharding{r, ranks, 4, 2, collective};
         ShardedTrainer trainer(*backend, data, nullptr, nullptr, own, std::nullopt, sharding);
         RankRun run;
         run.node = node_options(own, sharding);
@@ -96,6 +97,10 @@ std::vector<Ended> run_ranks(const Dataset& data, const TrainOptions& options, R
     if (during) during(group);
   }
   return ended;
+}
+
+std::vector<Ended> run_ranks(const Dataset& data, const TrainOptions& options, Rank ranks, Collective collective) {
+  return run_ranks(data, options, ranks, {}, {}, {}, {}, {}, collective);
 }
 
 TEST(RankDriver, RanksAsThreadsTrainTheModelOfOneProcess) {
@@ -166,6 +171,49 @@ TEST(RankDriver, BytesSentByARotationAreTheLeastAndWhatSumsTake) {
   EXPECT_LE(sent, 2 * (ranks - 1) * item_bytes * 21 / 20);
   EXPECT_GE(sent_at_end, (ranks - 1) * user_bytes);
   EXPECT_LE(sent_at_end, (ranks - 1) * user_bytes * 21 / 20);
+}
+
+TEST(RankDriver, RanksAsThreadsSumPartialsAsRanksInOneThreadDo) {
+  const Dataset ratings = planted_data(700, 90);
+  const Dataset clicks = planted_data(700, 90, 0.1, false);
+  for (const Dataset* data : {&ratings, &clicks}) {
+    TrainOptions options = options_of(4);
+    if (data == &clicks) {
+      options.objective.kind = ObjectiveKind::kImplicitUnobserved;
+      options.objective.biases = false;
+    }
+    for (const Rank ranks : {1U, 2U, 4U}) {
+      SCOPED_TRACE(std::to_string(ranks) + " ranks");
+      test::Ranks alone({data, nullptr, nullptr, options, 2, Collective::kGrams}, ranks, 4);
+      alone.run();
+      const TrainResult expected = alone.member(0).trainer->finish();
+      const auto ended = run_ranks(*data, options, ranks, Collective::kGrams);
+      for (const Ended& rank : ended) {
+        ASSERT_TRUE(rank.result) << rank.outcome.failure->failure.message;
+        EXPECT_TRUE(same_bytes(rank.result->users, expected.users));
+        EXPECT_TRUE(same_bytes(rank.result->items, expected.items));
+        EXPECT_EQ(rank.outcome.epochs.back().loss, alone.member(0).epochs.back().loss);
+      }
+    }
+  }
+}
+
+TEST(RankDriver, BytesSentWithPartialsAreThosePredictedAndWhatSumsTake) {
+  const Dataset data = planted_data(9000, 64, 0.05);
+  const TrainOptions options = options_of(2);
+  const Rank ranks = 3;
+  std::uint64_t sent = 0;
+  std::uint64_t sent_at_end = 0;
+  for (const Ended& rank : run_ranks(data, options, ranks, Collective::kGrams)) {
+    sent += rank.outcome.bytes_sent.front();
+    sent_at_end += rank.outcome.bytes_sent_at_end;
+  }
+  const CollectiveBytes bytes = collective_bytes(9000, 64, options, ranks);
+  EXPECT_GE(sent, ranks * bytes.grams_epoch - ranks);
+  EXPECT_LE(sent, ranks * bytes.grams_epoch * 5 / 4);  // sums of 141 chunks of users are seen at this size
+  EXPECT_LT(5 * sent, ranks * bytes.factors_epoch);
+  EXPECT_GE(sent_at_end, ranks * bytes.grams_end - ranks);
+  EXPECT_LE(sent_at_end, ranks * bytes.grams_end * 21 / 20);
 }
 
 TEST(RankDriver, ARequestToStopOnOneRankEndsAllAlike) {
