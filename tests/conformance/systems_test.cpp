@@ -154,6 +154,12 @@ TEST_P(Systems, SumsOfPartsSolvedByCgAreTheRows) {
   }
 }
 
+TEST_P(Systems, AGiantRowAndSingleRowsAgree) {
+  for (const auto& [users, items] : {std::pair(5U, 1200U), std::pair(1U, 257U), std::pair(257U, 1U)}) {
+    compare(awkward_problem(users, items, 1500, named().values, 6), 13, {.inner = InnerSolver::kCholesky});
+  }
+}
+
 TEST_P(Systems, MomentumAgrees) {
   const Problem problem = awkward_problem(31, 37, 300, named().values, 5);
   compare(problem, 16, {.inner = InnerSolver::kCholesky, .momentum = 0.3});

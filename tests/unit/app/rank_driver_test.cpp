@@ -38,6 +38,12 @@ TrainOptions sgd_options_of(std::uint32_t epochs) {
   return options;
 }
 
+std::vector<std::pair<TrainOptions, Collective>> each_way(std::uint32_t epochs) {
+  return {{options_of(epochs), Collective::kFactors},
+          {options_of(epochs), Collective::kGrams},
+          {sgd_options_of(epochs), Collective::kFactors}};
+}
+
 /// A store served in this process, and a client of it for each rank.
 class Stores {
  public:
@@ -220,8 +226,8 @@ TEST(RankDriver, ARequestToStopOnOneRankEndsAllAlike) {
   const Dataset data = planted_data();
   std::stop_source stop;
   stop.request_stop();
-  for (const TrainOptions& options : {options_of(1000), sgd_options_of(1000)}) {
-    for (const Ended& rank : run_ranks(data, options, 3, {}, {}, stop.get_token())) {
+  for (const auto& [options, collective] : each_way(1000)) {
+    for (const Ended& rank : run_ranks(data, options, 3, {}, {}, stop.get_token(), {}, {}, collective)) {
       ASSERT_TRUE(rank.result);
       EXPECT_TRUE(rank.result->was_stopped);
       EXPECT_EQ(rank.result->kept_epoch, 1U);
@@ -231,8 +237,9 @@ TEST(RankDriver, ARequestToStopOnOneRankEndsAllAlike) {
 
 TEST(RankDriver, ARankWhoseConnectionsEndEndsTheRunForAll) {
   const Dataset data = planted_data();
-  for (const TrainOptions& options : {options_of(1'000'000), sgd_options_of(1'000'000)}) {
-    const auto ended = run_ranks(data, options, 3, {}, [](InprocGroup& group) { group.faults->cut(1); });
+  for (const auto& [options, collective] : each_way(1'000'000)) {
+    const auto cut = [](InprocGroup& group) { group.faults->cut(1); };
+    const auto ended = run_ranks(data, options, 3, {}, cut, {}, {}, {}, collective);
     for (Rank r = 0; r < 3; ++r) {
       ASSERT_TRUE(ended[r].outcome.failure) << "rank " << r;
       // It lives and its heartbeats go on, so nobody is dead: what is named is the connection.
