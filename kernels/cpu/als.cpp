@@ -31,36 +31,13 @@ HWY_INLINE void start_system(const RowStep& step, float* system, std::size_t sys
 bool solve_row_cholesky(const RowStep& step, RowIndex row, RowScratch& scratch) {
   const std::size_t width = step.width;
   const std::size_t apart = system_step(width);
-  const EntryIndex begin = step.ratings.offsets[row];
-  const EntryIndex end = step.ratings.offsets[row + 1];
   float* system = scratch.system.data();
   float* x = scratch.vectors.data();
   float* sum = x + width;
   BiasSums bias;
-  const bool weighted = !step.uniform_weights();
   start_system(step, system, apart);
   fill(x, 2 * width, 0.0F);
-  const std::size_t panel_rows = gram_panel_rows(width);
-  for (EntryIndex from = begin; from < end; from += panel_rows) {
-    const EntryIndex to = std::min<EntryIndex>(end, from + panel_rows);
-    const std::size_t count = to - from;
-    float* panel = scratch.panel.data();
-    float* left = weighted ? scratch.weighted.data() : panel;
-    entry_weights(step, from, to, scratch.weights.data(), scratch.rights.data());
-    gather(step, from, to, scratch.weights.data(), panel, weighted ? left : nullptr);
-    add_panel(panel, count, width, scratch.rights.data(), scratch.zero_row.data(), x);
-    if (step.target_biases != nullptr) {
-      add_panel(panel, count, width, scratch.weights.data(), scratch.zero_row.data(), sum);  // explicit: all 1
-      for (std::size_t k = 0; k < count; ++k) bias.residuals += scratch.rights[k];
-    }
-    // While tiles are computed, the rows that are gathered next come near, a share of them before each row of tiles.
-    const std::size_t tile_rows = width / kTileRows;
-    add_outer_products(count, left, panel, width, width, weighted ? 1.0F : scratch.weights[0], system, apart,
-                       [&](std::size_t i) {
-                         const std::size_t tile_row = i / kTileRows;
-                         bring_near(step, to + count * tile_row / tile_rows, to + count * (tile_row + 1) / tile_rows);
-                       });
-  }
+  bias.residuals = add_entries(step, row, scratch, system, x, step.target_biases != nullptr ? sum : nullptr);
   const double counted = step.counted(row);
   const auto penalty = static_cast<float>(step.objective.penalty(counted, step.fixed_rows));
   if (step.target_biases != nullptr) {
@@ -344,18 +321,11 @@ HWY_EXPORT(solve_run_cg);
 
 void allocate(RowScratch& scratch, const RowStep& step, InnerSolver inner) {
   const std::size_t width = step.width;
-  scratch.zero_row.assign(width, 0.0F);
   if (inner == InnerSolver::kCholesky) {
-    const std::size_t rows = gram_panel_rows(width);
-    scratch.panel.resize(rows * width);
-    if (!step.uniform_weights()) scratch.weighted.resize(rows * width);
-    scratch.system.resize(width * system_step(width));
-    scratch.inverses.resize(width * 16);
-    scratch.vectors.resize(2 * width);
-    scratch.weights.resize(rows + 16);
-    scratch.rights.resize(rows + 16);
+    allocate_system(scratch, step);
   } else {
     const std::size_t rows = kCgPanelFloats / width;
+    scratch.zero_row.assign(width, 0.0F);
     scratch.panel.resize(rows * width);
     scratch.vectors.resize(5 * kCgRows * width);
     scratch.weights.resize(rows + 16);

@@ -84,6 +84,11 @@ class CpuBackend final : public Backend {
   void solve_rows(const SolveStep& step) override;
   void solve_slices(const SubspaceStep& step) override;
 
+  // systems.cpp
+  [[nodiscard]] bool sums_systems() const noexcept override { return true; }
+  void sum_systems(const SumStep& step, std::span<float> systems) override;
+  void solve_systems(const SystemsStep& step) override;
+
   // sgd.cpp
   using Backend::load_grid;
   [[nodiscard]] std::unique_ptr<Buffer> load_grid(const CompressedRows& by_user, const CompressedRows& by_item,

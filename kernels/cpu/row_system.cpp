@@ -35,4 +35,23 @@ RowStep make_row_step(const Buffer* ratings, const Buffer* fixed, const Buffer* 
   return step;
 }
 
+RowStep make_sum_step(const SumStep& sums) {
+  const FactorTable& fixed = buffer_as<TableBuffer>(sums.fixed).factors;
+  RowStep step;
+  step.ratings = buffer_as<RatingsBuffer>(sums.ratings).view;
+  step.objective = sums.objective;
+  step.fixed = fixed.data();
+  step.fixed_rows = fixed.rows();
+  step.width = fixed.stride();
+  step.rank = fixed.rank();
+  CONCERTO_CHECK(step.ratings.column_count == fixed.rows(), "the ratings of a step are not of its table's shape");
+  CONCERTO_CHECK(sums.rows.begin <= sums.rows.end && sums.rows.end <= step.ratings.rows,
+                 "the rows of a step are out of range");
+  if (sums.objective.biases) {
+    CONCERTO_CHECK(!sums.objective.is_implicit() && fixed.shape().biases, "biases need a table with biases");
+    step.fixed_biases = fixed.biases().data();
+  }
+  return step;
+}
+
 }  // namespace concerto::cpu

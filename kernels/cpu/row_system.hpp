@@ -50,6 +50,9 @@ struct RowStep {
 [[nodiscard]] RowStep make_row_step(const Buffer* ratings, const Buffer* fixed, const Buffer* gram, Buffer* target,
                                     RowRange rows, const Objective& objective);
 
+/// A view of what sums of entries read; it has no target.
+[[nodiscard]] RowStep make_sum_step(const SumStep& step);
+
 /// One thread's memory, allocated once a step.
 struct RowScratch {
   AlignedVector<float> panel;     ///< gathered rows

@@ -43,4 +43,17 @@ std::vector<RowRange> schedule_rows(const CompressedRows& ratings, RowRange rows
   return heavy;
 }
 
+void allocate_system(RowScratch& scratch, const RowStep& step) {
+  const std::size_t width = step.width;
+  scratch.zero_row.assign(width, 0.0F);
+  const std::size_t rows = gram_panel_rows(width);
+  scratch.panel.resize(rows * width);
+  if (!step.uniform_weights()) scratch.weighted.resize(rows * width);
+  scratch.system.resize(width * system_step(width));
+  scratch.inverses.resize(width * 16);
+  scratch.vectors.resize(2 * width);
+  scratch.weights.resize(rows + 16);
+  scratch.rights.resize(rows + 16);
+}
+
 }  // namespace concerto::cpu

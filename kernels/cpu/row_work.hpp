@@ -6,6 +6,8 @@
 #include "concerto/data/partition.hpp"
 #include "concerto/data/ratings.hpp"
 
+#include "row_system.hpp"
+
 namespace concerto::cpu {
 
 /// Cuts `rows` into runs of consecutive rows of about equal predicted work, a few dozen for each thread. A row heavier
@@ -13,5 +15,8 @@ namespace concerto::cpu {
 /// other threads idle. Every row is in exactly one run.
 [[nodiscard]] std::vector<RowRange> schedule_rows(const CompressedRows& ratings, RowRange rows, const WorkModel& work,
                                                   unsigned threads);
+
+/// The memory of forming and solving one system at a time.
+void allocate_system(RowScratch& scratch, const RowStep& step);
 
 }  // namespace concerto::cpu

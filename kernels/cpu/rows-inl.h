@@ -82,6 +82,41 @@ HWY_INLINE void add_panel(const float* panel, std::size_t count, std::size_t wid
   }
 }
 
+/// Adds what a row's entries say: their outer products to the upper triangle of `system` (rows system_step(width)
+/// apart), their right sides to `right` and, unless it is null, their rows to `sum`. Returns the sum of right sides,
+/// with `sum` only.
+HWY_INLINE double add_entries(const RowStep& step, RowIndex row, RowScratch& scratch, float* system, float* right,
+                              float* sum) {
+  const std::size_t width = step.width;
+  const std::size_t apart = system_step(width);
+  const EntryIndex begin = step.ratings.offsets[row];
+  const EntryIndex end = step.ratings.offsets[row + 1];
+  const bool weighted = !step.uniform_weights();
+  double residuals = 0.0;
+  const std::size_t panel_rows = gram_panel_rows(width);
+  for (EntryIndex from = begin; from < end; from += panel_rows) {
+    const EntryIndex to = std::min<EntryIndex>(end, from + panel_rows);
+    const std::size_t count = to - from;
+    float* panel = scratch.panel.data();
+    float* left = weighted ? scratch.weighted.data() : panel;
+    entry_weights(step, from, to, scratch.weights.data(), scratch.rights.data());
+    gather(step, from, to, scratch.weights.data(), panel, weighted ? left : nullptr);
+    add_panel(panel, count, width, scratch.rights.data(), scratch.zero_row.data(), right);
+    if (sum != nullptr) {
+      add_panel(panel, count, width, scratch.weights.data(), scratch.zero_row.data(), sum);  // explicit: all 1
+      for (std::size_t k = 0; k < count; ++k) residuals += scratch.rights[k];
+    }
+    // While tiles are computed, the rows that are gathered next come near, a share of them before each row of tiles.
+    const std::size_t tile_rows = width / kTileRows;
+    add_outer_products(count, left, panel, width, width, weighted ? 1.0F : scratch.weights[0], system, apart,
+                       [&](std::size_t i) {
+                         const std::size_t tile_row = i / kTileRows;
+                         bring_near(step, to + count * tile_row / tile_rows, to + count * (tile_row + 1) / tile_rows);
+                       });
+  }
+  return residuals;
+}
+
 HWY_INLINE void fill(float* x, std::size_t count, float value) {
   std::fill(x, x + count, value);
 }

@@ -38,5 +38,13 @@ std::string CudaBackend::description() const {
                      options_.deterministic ? ", deterministic" : "");
 }
 
+void CudaBackend::sum_systems(const SumStep& /*step*/, std::span<float> /*systems*/) {
+  throw Error(ErrorCode::kUnsupported, "sums of row systems are not supported on cuda", "replication.collective");
+}
+
+void CudaBackend::solve_systems(const SystemsStep& /*step*/) {
+  throw Error(ErrorCode::kUnsupported, "solving summed row systems is not supported on cuda", "replication.collective");
+}
+
 }  // namespace cuda
 }  // namespace concerto

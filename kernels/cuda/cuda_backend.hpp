@@ -131,6 +131,11 @@ class CudaBackend final : public Backend {
   void solve_rows(const SolveStep& step) override;
   void solve_slices(const SubspaceStep& step) override;
 
+  // backend.cpp: not on a GPU, where a row's Gram matrix never leaves the registers
+  [[nodiscard]] bool sums_systems() const noexcept override { return false; }
+  void sum_systems(const SumStep& step, std::span<float> systems) override;
+  void solve_systems(const SystemsStep& step) override;
+
   // sgd.cu
   using Backend::load_grid;
   [[nodiscard]] std::unique_ptr<Buffer> load_grid(const CompressedRows& by_user, const CompressedRows& by_item,

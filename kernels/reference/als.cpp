@@ -9,42 +9,10 @@
 namespace concerto::reference {
 namespace {
 
-double square(std::span<const double> x) noexcept {
-  double sum = 0.0;
-  for (const double value : x) sum += value * value;
-  return sum;
-}
-
 std::vector<double> solve_exactly(const RowSystem& system) {
   std::vector<double> a = system.matrix(0, system.right().size());
   std::vector<double> x = system.right();
   solve_symmetric(a, x);
-  return x;
-}
-
-/// Hestenes and Stiefel's method from `x`: at most `steps` steps, none once |residual|^2 is negligible beside |right|^2
-/// or the direction is not one of positive curvature.
-std::vector<double> solve_by_cg(const RowSystem& system, std::vector<double> x, std::uint32_t steps) {
-  std::vector<double> residual = system.right();
-  const double negligible = kCgNegligible * square(residual);
-  const std::vector<double> start = system.apply(x);
-  for (std::size_t c = 0; c < x.size(); ++c) residual[c] -= start[c];
-  std::vector<double> direction = residual;
-  double norm = square(residual);
-  for (std::uint32_t step = 0; step < steps && norm > negligible; ++step) {
-    const std::vector<double> image = system.apply(direction);
-    double curvature = 0.0;
-    for (std::size_t c = 0; c < x.size(); ++c) curvature += direction[c] * image[c];
-    if (!(curvature > 0.0)) break;
-    const double length = norm / curvature;
-    for (std::size_t c = 0; c < x.size(); ++c) {
-      x[c] += length * direction[c];
-      residual[c] -= length * image[c];
-    }
-    const double next = square(residual);
-    for (std::size_t c = 0; c < x.size(); ++c) direction[c] = residual[c] + next / norm * direction[c];
-    norm = next;
-  }
   return x;
 }
 
@@ -69,8 +37,10 @@ void ReferenceBackend::solve_rows(const SolveStep& step) {
       store_row(target, r, std::vector<double>(previous.size(), 0.0), 0.0);
       continue;
     }
-    std::vector<double> x =
-        step.inner == InnerSolver::kCholesky ? solve_exactly(system) : solve_by_cg(system, previous, step.cg_steps);
+    const auto apply = [&](std::span<const double> x) { return system.apply(x); };
+    std::vector<double> x = step.inner == InnerSolver::kCholesky
+                                ? solve_exactly(system)
+                                : solve_by_cg(apply, system.right(), previous, step.cg_steps);
     double bias = system.bias(x);
     for (std::size_t c = 0; c < x.size(); ++c) x[c] += step.momentum * (x[c] - previous[c]);
     bias += step.momentum * (bias - target.bias(r));

@@ -121,9 +121,14 @@ class ReferenceBackend final : public Backend {
   // gram.cpp
   [[nodiscard]] std::unique_ptr<Buffer> gram(const Buffer& table) override;
   [[nodiscard]] double inner_product(const Buffer& gram_a, const Buffer& gram_b) override;
-  // als.cpp, subspace.cpp, sgd.cpp
+  // als.cpp, subspace.cpp
   void solve_rows(const SolveStep& step) override;
   void solve_slices(const SubspaceStep& step) override;
+  // systems.cpp
+  [[nodiscard]] bool sums_systems() const noexcept override { return true; }
+  void sum_systems(const SumStep& step, std::span<float> systems) override;
+  void solve_systems(const SystemsStep& step) override;
+  // sgd.cpp
   void sgd_epoch(const SgdStep& step) override;
   // loss.cpp
   [[nodiscard]] double entry_loss(const Buffer& by_user, RowRange rows, const Buffer& users, const Buffer& items,

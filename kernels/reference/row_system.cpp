@@ -13,6 +13,12 @@ double dot_double(std::span<const double> x, std::span<const double> y) noexcept
   return sum;
 }
 
+double square(std::span<const double> x) noexcept {
+  double sum = 0.0;
+  for (const double value : x) sum += value * value;
+  return sum;
+}
+
 }  // namespace
 
 RowSystem::RowSystem(const CompressedRows& matrix, RowIndex row, const FactorTable& fixed, const Gram* gram,
@@ -105,6 +111,31 @@ void solve_symmetric(std::vector<double>& a, std::vector<double>& b) {
     for (std::size_t k = i + 1; k < size; ++k) b[i] -= a[k * size + i] * b[k];
     b[i] *= inverse_pivots[i];
   }
+}
+
+std::vector<double> solve_by_cg(const LinearMap& apply, std::span<const double> right, std::vector<double> x,
+                                std::uint32_t steps) {
+  std::vector<double> residual(right.begin(), right.end());
+  const double negligible = kCgNegligible * square(residual);
+  const std::vector<double> start = apply(x);
+  for (std::size_t c = 0; c < x.size(); ++c) residual[c] -= start[c];
+  std::vector<double> direction = residual;
+  double norm = square(residual);
+  for (std::uint32_t step = 0; step < steps && norm > negligible; ++step) {
+    const std::vector<double> image = apply(direction);
+    double curvature = 0.0;
+    for (std::size_t c = 0; c < x.size(); ++c) curvature += direction[c] * image[c];
+    if (!(curvature > 0.0)) break;
+    const double length = norm / curvature;
+    for (std::size_t c = 0; c < x.size(); ++c) {
+      x[c] += length * direction[c];
+      residual[c] -= length * image[c];
+    }
+    const double next = square(residual);
+    for (std::size_t c = 0; c < x.size(); ++c) direction[c] = residual[c] + next / norm * direction[c];
+    norm = next;
+  }
+  return x;
 }
 
 std::vector<double> row_as_double(const FactorTable& table, RowIndex row) {

@@ -7,6 +7,7 @@
 // absent. Derived from setting the derivative by the bias to zero: d b = q - s.x.
 #pragma once
 
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -49,6 +50,12 @@ class RowSystem {
 /// Directions that `a` does not determine (a pivot not above rounding) get 0, so that singular systems give finite
 /// rows.
 void solve_symmetric(std::vector<double>& a, std::vector<double>& b);
+
+using LinearMap = std::function<std::vector<double>(std::span<const double>)>;
+/// Hestenes and Stiefel's method from `x` for apply(x) = right: at most `steps` steps, none once |residual|^2 is
+/// negligible beside |right|^2 or the direction is not one of positive curvature.
+[[nodiscard]] std::vector<double> solve_by_cg(const LinearMap& apply, std::span<const double> right,
+                                              std::vector<double> x, std::uint32_t steps);
 
 /// The row of `table` in double.
 [[nodiscard]] std::vector<double> row_as_double(const FactorTable& table, RowIndex row);

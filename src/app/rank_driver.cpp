@@ -131,6 +131,19 @@ class Driver {
   void perform(const InstallRows& e) {
     compute([this, e] { trainer_.install(e.step); }, [this, e] { node_.rows_installed(e.step); });
   }
+  /// Done when the last of the gathers is: they end in their order.
+  void perform(const ExchangePartials& e) {
+    const std::vector<PartialGather> gathers = trainer_.partials(e.step);
+    OperationHandle last;
+    for (Rank root = 0; root < gathers.size(); ++root) {
+      const OperationTag tag{run_.membership_epoch, kPartialsTable, e.operation, root};
+      last = communicator_.gather(tag, root, gathers[root].mine, gathers[root].received, gathers[root].sizes);
+    }
+    await(last, [this, step = e.step] { node_.partials_exchanged(step); });
+  }
+  void perform(const SolveSystems& e) {
+    compute([this, e] { trainer_.solve_systems(e.step); }, [this, e] { node_.systems_solved(e.step); });
+  }
   void perform(const SendBlock& e) {
     const auto handle = communicator_.send(pass_tag(e.pass), e.pass.to, trainer_.block(e.pass));
     await(handle, [this, pass = e.pass] { node_.block_sent(pass); });
@@ -197,6 +210,7 @@ class Driver {
   static constexpr std::uint32_t kFactsTable = 3;
   static constexpr std::uint32_t kEndTable = 4;
   static constexpr std::uint32_t kResultTable = 5;
+  static constexpr std::uint32_t kPartialsTable = 6;
 
   ShardedTrainer& trainer_;
   Communicator& communicator_;

@@ -26,14 +26,29 @@ std::chrono::milliseconds milliseconds(std::uint32_t count) {
   return std::chrono::milliseconds(count);
 }
 
-RankFacts facts_of(const JobEnvironment& job, const RankedInputs& inputs) {
+Collective collective_of(const JobEnvironment& job, const RankedInputs& inputs, const Backend& backend) {
+  using Kind = CollectiveWish::Kind;
+  const std::string& word = inputs.config.replication.collective;
+  const CollectiveWish wish{word == "grams"     ? Kind::kGrams
+                            : word == "factors" ? Kind::kFactors
+                                                : Kind::kAuto,
+                            inputs.config.compute.deterministic};
+  const Dataset& train = inputs.data.train;
+  return choose_collective(backend, train.lengths(Side::kUsers).rows, train.lengths(Side::kItems).rows, inputs.options,
+                           job.world_size, wish);
+}
+
+RankFacts facts_of(const JobEnvironment& job, const RankedInputs& inputs, Collective collective) {
   const Dataset& train = inputs.data.train;
   const RowIndex users = train.lengths(Side::kUsers).rows;
   const RowIndex items = train.lengths(Side::kItems).rows;
   RankFacts facts;
   facts.version = CONCERTO_VERSION;
   facts.world_size = job.world_size;
-  facts.config_json = comparable_config(config_to_json(inputs.config));
+  // Ranks with different backends may choose differently: they are compared by what was chosen.
+  Config config = inputs.config;
+  config.replication.collective = collective == Collective::kGrams ? "grams" : "factors";
+  facts.config_json = comparable_config(config_to_json(config));
   facts.data_digest = inputs.data.digest;
   facts.data_words = fmt::format("{} users, {} items, {} entries", users, items, train.entries());
   facts.place = place_of_this_process(inputs.config.cluster);
@@ -70,6 +85,7 @@ RankedTraining::RankedTraining(const JobEnvironment& job, Store& store, const Ra
   sharding_.ranks = job.world_size;
   sharding_.rounds = config.replication.rounds;
   sharding_.digest_every = config.replication.digest_every;
+  sharding_.collective = collective_of(job, inputs, engine.backend());
   const auto begin = std::chrono::steady_clock::now();
   try {
     trainer_ = std::make_unique<ShardedTrainer>(engine.backend(), inputs.data.train, inputs.data.test,
@@ -80,7 +96,7 @@ RankedTraining::RankedTraining(const JobEnvironment& job, Store& store, const Ra
   }
   load_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   const std::vector<RankFacts> ranks =
-      meet(store, job, facts_of(job, inputs), milliseconds(config.cluster.meet_limit_ms));
+      meet(store, job, facts_of(job, inputs, sharding_.collective), milliseconds(config.cluster.meet_limit_ms));
   std::vector<RankPlace> places;
   for (const RankFacts& rank : ranks) places.push_back(rank.place);
   const std::vector<std::string> addresses = addresses_used(places, config.cluster);

@@ -38,7 +38,7 @@ struct DataFacts {
 struct ReplicationFacts {
   std::string level = "strong";
   std::string collectives;  ///< "gloo"
-  std::string schedule;     ///< "alternating", "rotating"
+  std::string schedule;     ///< "alternating", "summing", "rotating"
   std::string collective;   ///< what moves how, and the cost of another way
   std::uint32_t ranks = 1;
   std::uint32_t rounds = 0;                     ///< steps of a rank in a sweep

@@ -23,6 +23,7 @@ constexpr std::array<Words, 4> kBackends{"auto", "reference", "cpu", "cuda"};
 constexpr std::array<Words, 2> kGathers{"bf16", "fp32"};
 constexpr std::array<Words, 2> kClips{"none", "range"};
 constexpr std::array<Words, 1> kLevels{"strong"};
+constexpr std::array<Words, 3> kMoves{"auto", "factors", "grams"};
 constexpr std::array<Words, 3> kCollectives{"auto", "gloo", "nccl"};
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
@@ -139,6 +140,8 @@ const std::vector<KeyRule>& rules() {
        "of host memory: refuse to start what needs more; 0: what the machine has available"},
       {"replication.level", WordKey{at<&Config::replication, &ReplicationConfig::level>, kLevels},
        "strong: every step reads exactly what one process would show it"},
+      {"replication.collective", WordKey{at<&Config::replication, &ReplicationConfig::collective>, kMoves},
+       "als: gather solved factors, or Gram partials of items with users kept apart; auto: the fewer bytes"},
       {"replication.rounds", CountKey{at<&Config::replication, &ReplicationConfig::rounds>, 1, 4096},
        "als, subspace: steps of a rank in each half-sweep; the rows of one travel while the next is solved"},
       {"replication.digest_every", CountKey{at<&Config::replication, &ReplicationConfig::digest_every>, 0, kMostEpochs},

@@ -50,13 +50,6 @@ class AlternatingSchedule final : public EpochSchedule {
     end_sweep_if_installed(out);
   }
 
-  void block_sent(const BlockPass&, EffectList&) override {
-    CONCERTO_CHECK(false, "alternating sweeps pass no blocks");
-  }
-  void block_received(const BlockPass&, EffectList&) override {
-    CONCERTO_CHECK(false, "alternating sweeps pass no blocks");
-  }
-
   [[nodiscard]] bool is_complete() const noexcept override { return is_complete_; }
   [[nodiscard]] bool owes() const noexcept override { return is_beginning_ || solved_ < rounds_; }
   [[nodiscard]] std::string place() const override {

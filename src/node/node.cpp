@@ -11,8 +11,7 @@ namespace concerto {
 Node::Node(const NodeOptions& options, Incarnation incarnation, Tick now)
     : options_(options), incarnation_(incarnation), detector_(options.ranks, options.rank, options.limits, now) {
   CONCERTO_CHECK(options.epochs > 0 && options.rounds > 0, "a run of no epochs or no rounds");
-  schedule_ = options.schedule == ScheduleKind::kRotating ? make_rotating_schedule(options)
-                                                          : make_alternating_schedule(options);
+  schedule_ = make_schedule(options);
 }
 Node::~Node() = default;
 Node::Node(Node&&) noexcept = default;
@@ -55,6 +54,14 @@ void Node::step_finished(const StepId& step) {
   if (phase_ != Phase::kTraining) return;
   schedule_->step_finished(step, out_);
   end_epoch_if_complete();
+}
+
+void Node::partials_exchanged(const StepId& step) {
+  if (phase_ == Phase::kTraining) schedule_->partials_exchanged(step, out_);
+}
+
+void Node::systems_solved(const StepId& step) {
+  if (phase_ == Phase::kTraining) schedule_->systems_solved(step, out_);
 }
 
 void Node::rows_exchanged(const StepId& step) {

@@ -19,6 +19,7 @@ struct SumsLayout {
   std::size_t test_bytes = 0;
   std::size_t validation_bytes = 0;
   std::size_t digests = 0;
+  std::size_t gram_bytes = 0;  ///< of own users, where users are apart and the loss takes their Gram matrix
   Rank ranks = 1;
 
   [[nodiscard]] std::size_t losses() const { return 0; }
@@ -26,8 +27,9 @@ struct SumsLayout {
   [[nodiscard]] std::size_t item_penalties() const { return 2 * user_chunks * sizeof(double); }
   [[nodiscard]] std::size_t segments() const { return (2 * user_chunks + item_chunks) * sizeof(double); }
   [[nodiscard]] std::size_t segment_bytes() const {
-    return sizeof(std::uint64_t) + test_bytes + validation_bytes + digests * sizeof(std::uint64_t);
+    return sizeof(std::uint64_t) + test_bytes + validation_bytes + digests * sizeof(std::uint64_t) + gram_bytes;
   }
+  [[nodiscard]] std::size_t gram(Rank rank) const { return segment(rank + 1) - gram_bytes; }
   [[nodiscard]] std::size_t segment(Rank rank) const { return segments() + rank * segment_bytes(); }
   [[nodiscard]] std::size_t bytes() const { return segment(ranks); }
 };

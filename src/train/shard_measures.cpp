@@ -2,6 +2,7 @@
 #include "shard_measures.hpp"
 
 #include <algorithm>
+#include <cstring>
 
 #include <fmt/format.h>
 
@@ -24,6 +25,9 @@ void ShardMeasures::measure(MeasurePlan plan, bool stop) {
   if (plan_.has_loss) {
     layout_.user_chunks = chunk_count(run_.plan.users.rows);
     layout_.item_chunks = chunk_count(run_.plan.items.rows);
+    if (run_.own_users_gram) {
+      layout_.gram_bytes = SystemLayout{run_.options.rank, false}.gram_floats() * sizeof(float);
+    }
   }
   std::optional<MetricSums> test;
   std::optional<MetricSums> validation;
@@ -43,6 +47,10 @@ void ShardMeasures::measure(MeasurePlan plan, bool stop) {
   at += layout_.test_bytes;
   if (validation) validation->write(std::span(sums_).subspan(at, layout_.validation_bytes));
   if (plan_.has_digests) write_digests(at + layout_.validation_bytes);
+  if (layout_.gram_bytes > 0) {
+    const std::vector<float> gram = run_.own_users_gram->of(*run_.users.table);
+    std::memcpy(sums_.data() + layout_.gram(run_.sharding.rank), gram.data(), layout_.gram_bytes);
+  }
 }
 
 /// The entries' losses and the penalties, a chunk each, of own rows.
@@ -149,14 +157,26 @@ std::vector<GatherBlock> ShardMeasures::blocks() const {
   return blocks;
 }
 
+/// The sum of (x.y)^2 over all pairs.
+double ShardMeasures::squared_scores() {
+  Backend& backend = run_.backend;
+  if (layout_.gram_bytes == 0) {
+    return backend.inner_product(*backend.gram(*run_.users.table), *backend.gram(*run_.items.table));
+  }
+  const std::vector<float> items = run_.items_gram->of(*run_.items.table);
+  std::vector<float> users(items.size());
+  double sum = 0.0;
+  for (Rank r = 0; r < run_.sharding.ranks; ++r) {
+    std::memcpy(users.data(), sums_.data() + layout_.gram(r), layout_.gram_bytes);
+    sum += inner_product(users, items, run_.options.rank);
+  }
+  return sum;
+}
+
 std::optional<double> ShardMeasures::loss() {
   if (!plan_.has_loss) return std::nullopt;
   double sum = tree_sum(doubles_at(sums_, layout_.losses(), layout_.user_chunks));
-  if (run_.objective.is_implicit()) {
-    Backend& backend = run_.backend;
-    sum += run_.objective.base_weight() *
-           backend.inner_product(*backend.gram(*run_.users.table), *backend.gram(*run_.items.table));
-  }
+  if (run_.objective.is_implicit()) sum += run_.objective.base_weight() * squared_scores();
   sum += tree_sum(doubles_at(sums_, layout_.user_penalties(), layout_.user_chunks));
   sum += tree_sum(doubles_at(sums_, layout_.item_penalties(), layout_.item_chunks));
   return sum;

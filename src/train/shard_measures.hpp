@@ -55,6 +55,7 @@ class ShardMeasures {
 
   [[nodiscard]] MetricSums measure_metrics(const Part& part, const std::vector<Metric>& metrics);
   void measure_chunks();
+  [[nodiscard]] double squared_scores();
   void write_digests(std::size_t at);
   [[nodiscard]] std::vector<ShardedTable*> compared() const;
   [[nodiscard]] MetricValues added_up(const Part& part, const std::vector<Metric>& metrics, std::size_t at) const;

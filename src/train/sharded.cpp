@@ -66,7 +66,9 @@ NodeOptions node_options(const TrainOptions& options, const ShardedOptions& shar
   node.epochs = options.epochs;
   node.rounds = sharding.rounds;
   node.rotation = rotation_of(options, sharding);
-  node.schedule = options.solver == SolverKind::kSgd ? ScheduleKind::kRotating : ScheduleKind::kAlternating;
+  node.schedule = options.solver == SolverKind::kSgd          ? ScheduleKind::kRotating
+                  : sharding.collective == Collective::kGrams ? ScheduleKind::kSumming
+                                                              : ScheduleKind::kAlternating;
   return node;
 }
 
@@ -105,6 +107,7 @@ class ShardedTrainer::Impl {
 
  private:
   void load(const Dataset& data, Side side, const FactorTable* warm);
+  [[nodiscard]] std::unique_ptr<ShardedWay> make_way(const Dataset& data);
   [[nodiscard]] bool is_evaluated(std::uint32_t epoch) const;
   [[nodiscard]] bool stops_early() const { return options_.stop_after > 0 && has_validation_; }
   [[nodiscard]] MeasurePlan plan_of(std::uint32_t epoch) const;
@@ -160,9 +163,7 @@ ShardedTrainer::Impl::Impl(Backend& backend, const Dataset& data, const SharedHe
   }
   load(data, Side::kUsers, warm_start ? warm_start->users : nullptr);
   load(data, Side::kItems, warm_start ? warm_start->items : nullptr);
-  way_ = options.solver == SolverKind::kSgd
-             ? make_rotating_way(run_, data.lengths(Side::kUsers), data.lengths(Side::kItems))
-             : make_alternating_way(run_);
+  way_ = make_way(data);
   const auto item_order = ranks_items(options) ? data.items().rank_order() : std::span<const RowIndex>{};
   measures_ = std::make_unique<ShardMeasures>(run_, test, validation, item_order);
 }
@@ -180,6 +181,18 @@ void ShardedTrainer::Impl::load(const Dataset& data, Side side, const FactorTabl
   mine.table = run_.backend.create_table(shape);
   mine.write(run_.backend, {0, shape.rows});
   mine.packed = PackedRows(shape, has_state);
+}
+
+std::unique_ptr<ShardedWay> ShardedTrainer::Impl::make_way(const Dataset& data) {
+  switch (node_options(options_, run_.sharding).schedule) {
+    case ScheduleKind::kRotating:
+      return make_rotating_way(run_, data.lengths(Side::kUsers), data.lengths(Side::kItems));
+    case ScheduleKind::kSumming:
+      return make_summing_way(run_);
+    case ScheduleKind::kAlternating:
+      break;
+  }
+  return make_alternating_way(run_);
 }
 
 /// Doubles: the sum of the values of each chunk of users, then of each rank its least and its greatest value.
@@ -386,6 +399,9 @@ void ShardedTrainer::begin_sweep(std::uint32_t epoch, Side side) {
 void ShardedTrainer::run_step(const StepId& step) {
   impl_->timed([&] { impl_->way_->run_step(step); });
 }
+void ShardedTrainer::solve_systems(const StepId& step) {
+  impl_->timed([&] { impl_->way_->solve_systems(step); });
+}
 void ShardedTrainer::install(const StepId& step) {
   impl_->timed([&] { impl_->way_->install(step); });
 }
@@ -406,6 +422,9 @@ void ShardedTrainer::measure_result() {
 }
 void ShardedTrainer::take_result() {
   impl_->timed([&] { impl_->take_result(); });
+}
+std::vector<PartialGather> ShardedTrainer::partials(const StepId& step) {
+  return impl_->way_->partials(step);
 }
 Exchange ShardedTrainer::rows(const StepId& step) {
   return impl_->way_->rows(step);

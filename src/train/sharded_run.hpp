@@ -7,11 +7,13 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "concerto/compute/backend.hpp"
 #include "concerto/train/sharded.hpp"
 
+#include "packed_gram.hpp"
 #include "packed_rows.hpp"
 
 namespace concerto {
@@ -58,6 +60,9 @@ struct ShardedRun {
   ShardedTable items;
   double momentum = 0.0;         ///< of the present epoch
   bool are_users_apart = false;  ///< users' rows are current on their owners only
+  /// Where users are apart and the objective is implicit: the Gram matrices of own users, and of all items.
+  std::optional<PackedGram> own_users_gram;
+  std::optional<PackedGram> items_gram;
   std::atomic<std::uint64_t> progress{0};
 };
 

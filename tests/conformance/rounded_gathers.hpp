@@ -75,6 +75,14 @@ class RoundedGathers final : public Backend {
     on_rounded.fixed = fixed.get();
     inner_.solve_slices(on_rounded);
   }
+  [[nodiscard]] bool sums_systems() const noexcept override { return inner_.sums_systems(); }
+  void sum_systems(const SumStep& step, std::span<float> systems) override {
+    const auto fixed = rounded(step.fixed);
+    SumStep on_rounded = step;
+    on_rounded.fixed = fixed.get();
+    inner_.sum_systems(on_rounded, systems);
+  }
+  void solve_systems(const SystemsStep& step) override { inner_.solve_systems(step); }
   void sgd_epoch(const SgdStep& step) override { inner_.sgd_epoch(step); }
 
   [[nodiscard]] double entry_loss(const Buffer& by_user, RowRange rows, const Buffer& users, const Buffer& items,

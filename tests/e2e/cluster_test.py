@@ -113,6 +113,47 @@ class ClusterTest(LaunchingTest):
                 for name in expected.keys() - {"manifest.json"}:  # which holds the configuration
                     self.assertEqual(written[name], expected[name], name)
 
+    def test_partials_of_items_are_gathered_where_they_are_fewer_bytes(self):
+        self.run_well("synth", "--users", 20000, "--items", 60, "--entries", 120000, "--rank", 4, "--out", "tall")
+        self.run_well("prepare", "tall/train.txt", "--test", "tall/test.txt", "--out", "data/tall")
+        report = self.scratch / "report.json"
+        for objective, inner in (("explicit", "cholesky"), ("implicit", "cholesky"), ("explicit", "cg")):
+            self.configure(objective=objective)
+            options = ("--set", "data.train=data/tall", "--set", "data.test=data/tall", "--set",
+                       "compute.deterministic=false", "--set", f"solver.inner={inner}")
+            self.run_well("train", "run.toml", *options)
+            alone = json.loads(report.read_text())["epochs"][-1]["loss"]
+            for ranks in (2, 3):
+                with self.subTest(objective=objective, inner=inner, ranks=ranks):
+                    finished = self.train(ranks, *options)
+                    self.assertEqual(finished.returncode, 0, finished.stderr)
+                    written = json.loads(report.read_text())
+                    apart = written["replication"]
+                    self.assertEqual(apart["schedule"], "summing")
+                    self.assertLess(abs(written["epochs"][-1]["loss"] / alone - 1), 1e-4)
+                    expected = self.factors("model")
+                    again = self.train(ranks, *options, "--set", "compute.threads=2", "--set", "output.model=again")
+                    self.assertEqual(again.returncode, 0, again.stderr)
+                    self.assertEqual(self.factors("again"), expected)
+                    forced = self.train(ranks, *options, "--set", "replication.collective=factors")
+                    self.assertEqual(forced.returncode, 0, forced.stderr)
+                    everywhere = json.loads(report.read_text())["replication"]
+                    self.assertEqual(everywhere["schedule"], "alternating")
+                    self.assertLess(10 * max(apart["bytes_sent"]), min(everywhere["bytes_sent"]))
+                    self.assertIn(f"would be {everywhere['least_bytes_per_epoch']}", apart["collective"])
+                    self.assertIn(f"would be {apart['least_bytes_per_epoch']}", everywhere["collective"])
+
+    def test_partials_that_cannot_be_had_are_refused_with_the_reason(self):
+        self.configure()
+        for change, reason in (("compute.deterministic=true", "compute.deterministic"),
+                               ("solver.kind=subspace", "solver.kind")):
+            with self.subTest(change=change):
+                finished = self.train(2, "--set", "compute.deterministic=false", "--set", change, "--set",
+                                      "replication.collective=grams")
+                self.assertEqual(finished.returncode, 2, finished.stderr)
+                self.assertIn("replication.collective", finished.stderr)
+                self.assertIn(reason, finished.stderr)
+
     def test_ranks_with_different_configurations_say_so(self):
         self.configure()
         (self.scratch / "other.toml").write_text((self.scratch / "run.toml").read_text().replace("rank = 12", "rank = 13"))

@@ -54,6 +54,42 @@ struct SolveStep {
   double momentum = 0.0;       ///< beta: x <- x* + beta (x* - x_previous); biases alike
 };
 
+/// What entries add to a row's system, packed: the upper triangle of sum_k g_k y_k y_k^T row by row, the right side
+/// sum_k h_k y_k and, with biases, sum_k y_k and sum_k h_k (g and h: Objective::entry_weights). Sums over parts of a
+/// row's entries add up to those of the row.
+struct SystemLayout {
+  std::uint32_t rank = 0;
+  bool biases = false;
+
+  [[nodiscard]] constexpr std::size_t gram_floats() const noexcept { return std::size_t{rank} * (rank + 1) / 2; }
+  [[nodiscard]] constexpr std::size_t right() const noexcept { return gram_floats(); }
+  [[nodiscard]] constexpr std::size_t bias_sum() const noexcept { return right() + rank; }
+  [[nodiscard]] constexpr std::size_t residual() const noexcept { return bias_sum() + rank; }
+  [[nodiscard]] constexpr std::size_t floats() const noexcept { return biases ? residual() + 1 : bias_sum(); }
+};
+
+/// Sums over the entries that `ratings` has of its rows [rows.begin, rows.end).
+struct SumStep {
+  const Buffer* ratings = nullptr;
+  const Buffer* fixed = nullptr;  ///< Y
+  RowRange rows;
+  Objective objective;
+};
+
+/// Rows of `target` from what all their entries add up to; else as SolveStep.
+struct SystemsStep {
+  Buffer* target = nullptr;
+  RowRange rows;
+  std::span<const float> systems;      ///< rows.size() of them
+  std::span<const EntryIndex> counts;  ///< n of each of the rows (Objective::counts)
+  std::span<const float> gram;         ///< Y^T Y, upper triangle row by row; required for implicit objectives
+  RowIndex fixed_rows = 0;             ///< of Y
+  Objective objective;
+  InnerSolver inner = InnerSolver::kCg;
+  std::uint32_t cg_steps = 3;
+  double momentum = 0.0;
+};
+
 /// One subspace step (iALS++, Rendle et al. 2021): for each row, block coordinate descent over slices of `slice`
 /// columns [0, slice), [slice, 2 slice), ... in order, each slice's system solved exactly given the others. With
 /// biases, the bias is eliminated jointly with each slice.
@@ -156,6 +192,12 @@ class Backend {
   [[nodiscard]] virtual std::unique_ptr<Buffer> gram(const Buffer& table) = 0;
   virtual void solve_rows(const SolveStep& step) = 0;
   virtual void solve_slices(const SubspaceStep& step) = 0;
+  /// Whether the backend has the next two, which throw Error{kUnsupported} where it has not.
+  [[nodiscard]] virtual bool sums_systems() const noexcept = 0;
+  /// Sums of rows, one SystemLayout after another in the order of `rows`, in host memory. rank^2 flops an entry.
+  virtual void sum_systems(const SumStep& step, std::span<float> systems) = 0;
+  /// What solve_rows does, from the sums of whole rows: rank^3 / 3 flops a row with cholesky, 2 rank^2 a step with cg.
+  virtual void solve_systems(const SystemsStep& step) = 0;
   virtual void sgd_epoch(const SgdStep& step) = 0;
 
   // -- measuring --

@@ -70,9 +70,10 @@ struct ComputeConfig {
 
 /// How copies of factors on several ranks are kept alike.
 struct ReplicationConfig {
-  std::string level = "strong";    ///< "strong"
-  std::uint32_t rounds = 16;       ///< steps and exchanges of a rank in each half-sweep
-  std::uint32_t digest_every = 5;  ///< epochs between comparisons of all copies; 0: never
+  std::string level = "strong";     ///< "strong"
+  std::string collective = "auto";  ///< "auto", "factors", "grams"
+  std::uint32_t rounds = 16;        ///< steps and exchanges of a rank in each half-sweep
+  std::uint32_t digest_every = 5;   ///< epochs between comparisons of all copies; 0: never
 };
 
 /// How ranks reach each other, and when one counts as lost.

@@ -46,6 +46,15 @@ struct BeginSweep {
 struct RunStep {
   StepId step;
 };
+/// Give each rank this one's partial systems of its rows of the round, and take those of own rows from all.
+struct ExchangePartials {
+  StepId step;
+  std::uint64_t operation = 0;
+};
+/// Solve own rows of the round from all ranks' partial systems. Compute lane.
+struct SolveSystems {
+  StepId step;
+};
 /// Exchange the rows of the round among all. `operation` numbers what a rank gives to others in the run.
 struct ExchangeRows {
   StepId step;
@@ -109,10 +118,10 @@ struct FailRun {
   Failure failure;
   Rank blamed = kNoRank;
 };
-using Effect =
-    std::variant<ExchangeFacts, BeginSweep, RunStep, ExchangeRows, InstallRows, SendBlock, ReceiveBlock, InstallBlock,
-                 MeasureEpoch, ExchangeSums, DecideEpoch, PrepareResult, ExchangeResult, MeasureResult, TakeResult,
-                 MeetAtEnd, PublishHeartbeat, AbortCollectives, FinishRun, FailRun>;
+using Effect = std::variant<ExchangeFacts, BeginSweep, RunStep, ExchangePartials, SolveSystems, ExchangeRows,
+                            InstallRows, SendBlock, ReceiveBlock, InstallBlock, MeasureEpoch, ExchangeSums, DecideEpoch,
+                            PrepareResult, ExchangeResult, MeasureResult, TakeResult, MeetAtEnd, PublishHeartbeat,
+                            AbortCollectives, FinishRun, FailRun>;
 
 /// The effects of a node, and the numbers of what it gives to others.
 struct EffectList {

@@ -2,12 +2,16 @@
 // whoever drives it performs the effects and reports what became of them, and time is an argument. The program drives
 // one with a real backend, communicator and store; a test drives many in one thread.
 //
-// How an epoch goes over the ranks is a schedule (level strong in both):
+// How an epoch goes over the ranks is a schedule (level strong in all):
 //   alternating: two sweeps, items first. A sweep has `rounds` steps; in round k every rank solves its k-th group of
 //     blocks, and the solved rows of round k of all ranks are exchanged by one collective while round k + 1 is solved.
 //     A sweep begins when every row of the one before is installed.
 //   rotating: one sweep, in which parts of the items go round the ranks, each with its whole state (rotation.hpp);
 //     then all have all items.
+//   summing: two sweeps, items first. In round k of the items every rank sums the partial systems of all ranks' k-th
+//     groups of items over the entries of its own users; each owner takes the partials of its items, solves them, and
+//     the rows are exchanged among all. Partials of a round travel while the next round's are summed. In the users'
+//     sweep ranks solve their own users and nothing travels.
 // Each step reads exactly what the serial schedule would show it. After an epoch ranks measure their shares, exchange
 // the sums and decide alike. At the end they exchange what of the result not all have, and measure what of it has not
 // been measured. The sequence of what is exchanged and passed is a pure function of these options and of what was
@@ -27,14 +31,14 @@
 
 namespace concerto {
 
-enum class ScheduleKind : std::uint8_t { kAlternating, kRotating };
+enum class ScheduleKind : std::uint8_t { kAlternating, kRotating, kSumming };
 
 struct NodeOptions {
   Rank rank = 0;
   Rank ranks = 1;
   std::uint32_t epochs = 1;
   ScheduleKind schedule = ScheduleKind::kAlternating;
-  std::uint32_t rounds = 16;  ///< kAlternating: of a sweep; the same on all ranks
+  std::uint32_t rounds = 16;  ///< kAlternating, kSumming: of a sweep; the same on all ranks
   Rotation rotation;          ///< kRotating: of as many ranks
   DetectorLimits limits;
   /// After a collective has failed, how long evidence of who is to blame is waited for.
@@ -58,6 +62,8 @@ class Node {
   void facts_exchanged();
   void sweep_begun();
   void step_finished(const StepId& step);
+  void partials_exchanged(const StepId& step);
+  void systems_solved(const StepId& step);
   void rows_exchanged(const StepId& step);
   void rows_installed(const StepId& step);
   void block_sent(const BlockPass& pass);

@@ -4,6 +4,9 @@
 // als and subspace: every rank owns blocks of both tables (shards.hpp). It solves its own rows against its copy of the
 // other side, gives them to the others and takes theirs, so that all copies are equal at each end of a half-sweep, and
 // factors do not depend on the number of ranks (als with cholesky, subspace: to the byte on the cpu).
+// als where the Gram partials of items are fewer bytes than users' factors (collective.hpp): a rank keeps its users to
+// itself, partial systems of items are summed by their owners, items are equal everywhere; factors depend on the number
+// of ranks in their last bits.
 // sgd: every rank owns blocks of users and trains on their entries; parts of the items go round (node/rotation.hpp)
 // with all their state. Items are equal everywhere after an epoch; users' rows are current on their owners, and
 // everywhere in the result. Factors depend on the number of ranks, and on nothing else. Sums over rows are made a chunk
@@ -23,6 +26,7 @@
 #include "concerto/compute/backend.hpp"
 #include "concerto/data/dataset.hpp"
 #include "concerto/node/node.hpp"
+#include "concerto/train/collective.hpp"
 #include "concerto/train/shards.hpp"
 #include "concerto/train/trainer.hpp"
 
@@ -34,11 +38,19 @@ struct Exchange {
   std::vector<GatherBlock> blocks;
 };
 
+/// What a gather to one rank moves: the same sizes on all, in the order of ranks; `received` on that rank only.
+struct PartialGather {
+  std::span<const std::byte> mine;
+  std::span<std::byte> received;
+  std::vector<std::size_t> sizes;
+};
+
 struct ShardedOptions {
   Rank rank = 0;
   Rank ranks = 1;
   std::uint32_t rounds = 16;
-  std::uint32_t digest_every = 5;  ///< epochs between comparisons of all copies; 0: never
+  std::uint32_t digest_every = 5;                ///< epochs between comparisons of all copies; 0: never
+  Collective collective = Collective::kFactors;  ///< of als: what choose_collective() says
 };
 
 /// Parts of the items to a rank in the rotation of sgd: one is worked on while the other travels.
@@ -50,7 +62,7 @@ inline constexpr std::uint32_t kPartsPerRank = 2;
 
 /// What moves between ranks.
 struct MoveFacts {
-  std::string schedule;                     ///< "alternating", "rotating"
+  std::string schedule;                     ///< "alternating", "summing", "rotating"
   std::string words;                        ///< what moves how, and what another way would cost where there is one
   std::uint32_t rounds = 0;                 ///< steps of a rank in a sweep
   LoadFacts load;                           ///< predicted, in the solver's units
@@ -84,6 +96,7 @@ class ShardedTrainer {
   // The node's compute effects, one at a time.
   void begin_sweep(std::uint32_t epoch, Side side);
   void run_step(const StepId& step);
+  void solve_systems(const StepId& step);
   void install(const StepId& step);
   void install_block(const BlockPass& pass);
   /// `stop`: this rank has been asked to stop; then all do, after this epoch.
@@ -95,8 +108,11 @@ class ShardedTrainer {
   void measure_result();
   void take_result();
 
-  /// The rows of a round. Own rows are in the buffer once run_step is done, the others' may be installed once the
-  /// exchange is.
+  /// The partial systems of a round, a gather to each rank in their order. This rank's are there once run_step is done;
+  /// solve_systems takes the others'.
+  [[nodiscard]] std::vector<PartialGather> partials(const StepId& step);
+  /// The rows of a round. Own rows are in the buffer once run_step (solve_systems) is done, the others' may be
+  /// installed once the exchange is.
   [[nodiscard]] Exchange rows(const StepId& step);
   /// A part's place, to be sent from once run_step is done with it or received into.
   [[nodiscard]] std::span<std::byte> block(const BlockPass& pass);

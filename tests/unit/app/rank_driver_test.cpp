@@ -38,6 +38,12 @@ TrainOptions sgd_options_of(std::uint32_t epochs) {
   return options;
 }
 
+std::vector<std::pair<TrainOptions, Collective>> each_way(std::uint32_t epochs) {
+  return {{options_of(epochs), Collective::kFactors},
+          {options_of(epochs), Collective::kGrams},
+          {sgd_options_of(epochs), Collective::kFactors}};
+}
+
 /// A store served in this process, and a client of it for each rank.
 class Stores {
  public:
@@ -67,7 +73,8 @@ struct Ended {
 std::vector<Ended> run_ranks(const Dataset& data, const TrainOptions& options, Rank ranks, const CommLimits& limits,
                              const std::function<void(InprocGroup&)>& during = {}, std::stop_token stop = {},
                              const DetectorLimits& detector = {},
-                             const std::function<void(Rank, TrainOptions&)>& change = {}) {
+                             const std::function<void(Rank, TrainOptions&)>& change = {},
+                             Collective collective = Collective::kFactors) {
   InprocGroup group = make_inproc_group(ranks, limits);
   Stores stores(ranks);
   std::vector<Ended> ended(ranks);
@@ -79,7 +86,7 @@ std::vector<Ended> run_ranks(const Dataset& data, const TrainOptions& options, R
         const auto backend = make_cpu_backend(pool);
         TrainOptions own = options;
         if (change) change(r, own);
-        const ShardedOptions sharding{r, ranks, 4, 2};
+        const ShardedOptions sharding{r, ranks, 4, 2, collective};
         ShardedTrainer trainer(*backend, data, nullptr, nullptr, own, std::nullopt, sharding);
         RankRun run;
         run.node = node_options(own, sharding);
@@ -96,6 +103,10 @@ std::vector<Ended> run_ranks(const Dataset& data, const TrainOptions& options, R
     if (during) during(group);
   }
   return ended;
+}
+
+std::vector<Ended> run_ranks(const Dataset& data, const TrainOptions& options, Rank ranks, Collective collective) {
+  return run_ranks(data, options, ranks, {}, {}, {}, {}, {}, collective);
 }
 
 TEST(RankDriver, RanksAsThreadsTrainTheModelOfOneProcess) {
@@ -168,12 +179,55 @@ TEST(RankDriver, BytesSentByARotationAreTheLeastAndWhatSumsTake) {
   EXPECT_LE(sent_at_end, (ranks - 1) * user_bytes * 21 / 20);
 }
 
+TEST(RankDriver, RanksAsThreadsSumPartialsAsRanksInOneThreadDo) {
+  const Dataset ratings = planted_data(700, 90);
+  const Dataset clicks = planted_data(700, 90, 0.1, false);
+  for (const Dataset* data : {&ratings, &clicks}) {
+    TrainOptions options = options_of(4);
+    if (data == &clicks) {
+      options.objective.kind = ObjectiveKind::kImplicitUnobserved;
+      options.objective.biases = false;
+    }
+    for (const Rank ranks : {1U, 2U, 4U}) {
+      SCOPED_TRACE(std::to_string(ranks) + " ranks");
+      test::Ranks alone({data, nullptr, nullptr, options, 2, Collective::kGrams}, ranks, 4);
+      alone.run();
+      const TrainResult expected = alone.member(0).trainer->finish();
+      const auto ended = run_ranks(*data, options, ranks, Collective::kGrams);
+      for (const Ended& rank : ended) {
+        ASSERT_TRUE(rank.result) << rank.outcome.failure->failure.message;
+        EXPECT_TRUE(same_bytes(rank.result->users, expected.users));
+        EXPECT_TRUE(same_bytes(rank.result->items, expected.items));
+        EXPECT_EQ(rank.outcome.epochs.back().loss, alone.member(0).epochs.back().loss);
+      }
+    }
+  }
+}
+
+TEST(RankDriver, BytesSentWithPartialsAreThosePredictedAndWhatSumsTake) {
+  const Dataset data = planted_data(9000, 64, 0.05);
+  const TrainOptions options = options_of(2);
+  const Rank ranks = 3;
+  std::uint64_t sent = 0;
+  std::uint64_t sent_at_end = 0;
+  for (const Ended& rank : run_ranks(data, options, ranks, Collective::kGrams)) {
+    sent += rank.outcome.bytes_sent.front();
+    sent_at_end += rank.outcome.bytes_sent_at_end;
+  }
+  const CollectiveBytes bytes = collective_bytes(9000, 64, options, ranks);
+  EXPECT_GE(sent, ranks * bytes.grams_epoch - ranks);
+  EXPECT_LE(sent, ranks * bytes.grams_epoch * 5 / 4);  // sums of 141 chunks of users are seen at this size
+  EXPECT_LT(5 * sent, ranks * bytes.factors_epoch);
+  EXPECT_GE(sent_at_end, ranks * bytes.grams_end - ranks);
+  EXPECT_LE(sent_at_end, ranks * bytes.grams_end * 21 / 20);
+}
+
 TEST(RankDriver, ARequestToStopOnOneRankEndsAllAlike) {
   const Dataset data = planted_data();
   std::stop_source stop;
   stop.request_stop();
-  for (const TrainOptions& options : {options_of(1000), sgd_options_of(1000)}) {
-    for (const Ended& rank : run_ranks(data, options, 3, {}, {}, stop.get_token())) {
+  for (const auto& [options, collective] : each_way(1000)) {
+    for (const Ended& rank : run_ranks(data, options, 3, {}, {}, stop.get_token(), {}, {}, collective)) {
       ASSERT_TRUE(rank.result);
       EXPECT_TRUE(rank.result->was_stopped);
       EXPECT_EQ(rank.result->kept_epoch, 1U);
@@ -183,8 +237,9 @@ TEST(RankDriver, ARequestToStopOnOneRankEndsAllAlike) {
 
 TEST(RankDriver, ARankWhoseConnectionsEndEndsTheRunForAll) {
   const Dataset data = planted_data();
-  for (const TrainOptions& options : {options_of(1'000'000), sgd_options_of(1'000'000)}) {
-    const auto ended = run_ranks(data, options, 3, {}, [](InprocGroup& group) { group.faults->cut(1); });
+  for (const auto& [options, collective] : each_way(1'000'000)) {
+    const auto cut = [](InprocGroup& group) { group.faults->cut(1); };
+    const auto ended = run_ranks(data, options, 3, {}, cut, {}, {}, {}, collective);
     for (Rank r = 0; r < 3; ++r) {
       ASSERT_TRUE(ended[r].outcome.failure) << "rank " << r;
       // It lives and its heartbeats go on, so nobody is dead: what is named is the connection.

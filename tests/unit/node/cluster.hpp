@@ -25,7 +25,8 @@ struct Scenario {
   Rank ranks = 3;
   std::uint32_t epochs = 2;
   std::uint32_t rounds = 4;
-  std::uint32_t parts_per_rank = 0;  ///< 0: alternating sweeps; else a rotation
+  std::uint32_t parts_per_rank = 0;  ///< 0: sweeps; else a rotation
+  bool is_summing = false;           ///< of sweeps: sums of partials rather than alternating ones
   std::uint64_t seed = 1;
   Tick step{200};         ///< mean time of a step
   Rank victim = kNoRank;  ///< what happens to it at `at`:
@@ -35,6 +36,15 @@ struct Scenario {
 
   [[nodiscard]] bool is_rotating() const { return parts_per_rank > 0; }
   [[nodiscard]] Rotation rotation() const { return {ranks, parts_per_rank, seed}; }
+};
+
+/// What a rank of a schedule that sums partials holds: of which epoch each group of rows is, 0 at first.
+struct Sums {
+  std::map<std::uint32_t, std::uint32_t> users;                    ///< own ones, by round
+  std::map<std::uint32_t, std::uint32_t> given;                    ///< partials of own users, by round
+  std::map<std::pair<Rank, std::uint32_t>, std::uint32_t> taken;   ///< partials by rank and round
+  std::map<std::pair<Rank, std::uint32_t>, std::uint32_t> buffer;  ///< items on their way, by owner and round
+  std::map<std::pair<Rank, std::uint32_t>, std::uint32_t> items;   ///< and in the table
 };
 
 /// What a driver, a communicator and a store do, in simulated time.
@@ -52,6 +62,7 @@ class Cluster {
       options.rounds = s_.rounds;
       options.rotation = s_.rotation();
       if (s_.is_rotating()) options.schedule = ScheduleKind::kRotating;
+      if (s_.is_summing) options.schedule = ScheduleKind::kSumming;
       members_.push_back(Member(options));
     }
     for (Rank r = 0; r < s_.ranks; ++r) {
@@ -84,8 +95,10 @@ class Cluster {
     Node node;
     Contents table;                                 ///< of a rotation: as in the backend
     std::map<std::uint32_t, std::uint64_t> buffer;  ///< and parts as they travel
+    Sums sums;                                      ///< of sums of partials
     std::uint32_t epochs_measured = 0;
     std::uint32_t sends_under_way = 0;
+    Tick last_exchange{0};
     std::deque<Effect> lane;  ///< compute effects not yet begun
     Ended ended;
     std::set<std::tuple<std::uint32_t, Side, std::uint32_t>> installed;
@@ -108,6 +121,7 @@ class Cluster {
     bool operator<(const Pending& other) const { return std::tie(at, order) > std::tie(other.at, other.order); }
   };
   struct Collective {
+    std::string kind;  ///< alike on all ranks
     std::set<Rank> joined;
     std::map<Rank, std::function<void()>> done;
   };
@@ -200,9 +214,21 @@ class Cluster {
       });
     }
   }
+  void perform(Rank r, ExchangePartials& e) {
+    join(r, e.operation, "partials " + std::to_string(e.step.round), [this, r, step = e.step] {
+      for (Rank from = 0; from < s_.ranks; ++from) {
+        member(r).sums.taken[{from, step.round}] = member(from).sums.given[step.round];
+      }
+      member(r).node.partials_exchanged(step);
+      drain(r);
+    });
+  }
   void perform(Rank r, ExchangeRows& e) {
     EXPECT_EQ(member(r).sends_under_way, 0U) << "bytes that are being sent are given to another operation";
-    join(r, e.operation, [this, r, step = e.step] {
+    join(r, e.operation, "rows " + std::to_string(e.step.round), [this, r, step = e.step] {
+      for (Rank from = 0; from < s_.ranks; ++from) {
+        member(r).sums.buffer[{from, step.round}] = member(from).sums.buffer[{from, step.round}];
+      }
       for_each_part(step, [&](Rank owner, std::uint32_t part) { member(r).buffer[part] = member(owner).buffer[part]; });
       member(r).node.rows_exchanged(step);
       drain(r);
@@ -275,16 +301,21 @@ class Cluster {
     member(r).lane.emplace_back(e);
   }
 
-  void join(Rank r, std::uint64_t operation, std::function<void()> done) {
+  void join(Rank r, std::uint64_t operation, std::function<void()> done) { join(r, operation, "", std::move(done)); }
+  void join(Rank r, std::uint64_t operation, const std::string& kind, std::function<void()> done) {
     Member& m = member(r);
     EXPECT_EQ(operation, m.operations.size()) << "collectives are numbered in order";
     m.operations.push_back(operation);
     Collective& c = collectives_[operation];
+    if (c.joined.empty()) c.kind = kind;
+    EXPECT_EQ(c.kind, kind) << "ranks meet in different operations";
     c.joined.insert(r);
     c.done[r] = std::move(done);
     if (c.joined.size() < s_.ranks) return;
     for (auto& [rank, what] : c.done) {
-      after(drawn(Tick{30}), [this, rank = rank, what = what] {
+      Tick& last = member(rank).last_exchange;  // they end in the order in which they were begun
+      last = std::max(last, now_ + drawn(Tick{30}));
+      after(last - now_, [this, rank = rank, what = what] {
         if (!is_frozen(rank) && !member(rank).is_aborted) what();
       });
     }
@@ -326,11 +357,27 @@ class Cluster {
       member(r).table.step(part);
       member(r).buffer[part] = member(r).table.parts[part];
     }
+    if (s_.is_summing) {
+      Sums& sums = member(r).sums;
+      (e.step.side == Side::kUsers ? sums.users : sums.given)[e.step.round] = e.step.epoch;
+    }
     member(r).node.step_finished(e.step);
+  }
+  void finish(Rank r, const SolveSystems& e) {
+    Sums& sums = member(r).sums;
+    for (Rank from = 0; s_.ranks > 1 && from < s_.ranks; ++from) {
+      EXPECT_EQ((sums.taken[{from, e.step.round}]), e.step.epoch) << "rank " << r << " solves without rank " << from;
+    }
+    EXPECT_EQ(sums.given[e.step.round], e.step.epoch);
+    sums.buffer[{r, e.step.round}] = sums.items[{r, e.step.round}] = e.step.epoch;
+    member(r).node.systems_solved(e.step);
   }
   void finish(Rank r, const InstallBlock& e) { member(r).table.parts[e.pass.part] = member(r).buffer[e.pass.part]; }
   void finish(Rank r, const InstallRows& e) {
     for_each_part(e.step, [&](Rank, std::uint32_t part) { member(r).table.parts[part] = member(r).buffer[part]; });
+    for (Rank from = 0; s_.is_summing && from < s_.ranks; ++from) {
+      member(r).sums.items[{from, e.step.round}] = member(r).sums.buffer[{from, e.step.round}];
+    }
     member(r).installed.insert({e.step.epoch, e.step.side, e.step.round});
     member(r).node.rows_installed(e.step);
   }
@@ -355,6 +402,7 @@ class Cluster {
   /// own half-sweep's rows on the side that it reads.
   void check_reads(Rank r, const StepId& step) {
     if (s_.is_rotating()) return check_contents(r, step);
+    if (s_.is_summing) return check_sums(r, step);
     if (s_.ranks == 1) return;
     const bool is_first = step.epoch == 1 && step.side == Side::kItems;
     if (is_first) return;
@@ -365,6 +413,20 @@ class Cluster {
           << "rank " << r << " solves epoch " << step.epoch << " without round " << round << " of the other side";
     }
     EXPECT_FALSE(member(r).installed.contains({epoch + 1, read, 0})) << "rank " << r << " reads rows that are too new";
+  }
+
+  /// The oracle of sums: items see all own users as the epoch before left them, users see all items of this epoch.
+  void check_sums(Rank r, const StepId& step) {
+    Sums& sums = member(r).sums;
+    for (std::uint32_t round = 0; round < s_.rounds; ++round) {
+      if (step.side == Side::kItems) {
+        EXPECT_EQ(sums.users[round], step.epoch - 1) << "rank " << r << ", epoch " << step.epoch;
+        continue;
+      }
+      for (Rank owner = 0; owner < s_.ranks; ++owner) {
+        EXPECT_EQ((sums.items[{owner, round}]), step.epoch) << "rank " << r << ", items of rank " << owner;
+      }
+    }
   }
 
   /// The oracle of a rotation: a step sees its users and its part as the serial execution of the strata shows them.

@@ -53,6 +53,76 @@ TEST(Node, ARotationEqualsItsSerialExecutionAndFinishes) {
   }
 }
 
+TEST(Node, SumsOfPartialsFollowTheSerialScheduleAndFinish) {
+  for (std::uint64_t seed = 0; seed < 300; ++seed) {
+    Scenario s;
+    s.seed = seed;
+    s.is_summing = true;
+    s.ranks = 1 + static_cast<Rank>(seed % 6);
+    s.rounds = 1 + static_cast<std::uint32_t>(seed % 5);
+    s.epochs = 1 + static_cast<std::uint32_t>(seed % 3);
+    Cluster cluster(s);
+    cluster.run(Tick{3'600'000});
+    for (Rank r = 0; r < s.ranks; ++r) {
+      const auto& ended = cluster.member(r).ended;
+      ASSERT_TRUE(ended.finished) << "seed " << seed << ", rank " << r
+                                  << (ended.failed ? ended.failed->failure.message : "");
+      EXPECT_EQ(cluster.member(r).epochs_measured, s.epochs);
+      // Partials and rows of each round of the items; then the sums.
+      EXPECT_EQ(cluster.member(r).operations.size(), s.ranks == 1 ? 0 : s.epochs * (2 * s.rounds + 1) + 4);
+    }
+  }
+}
+
+TEST(Node, PartialsTravelWhileTheNextRoundIsSummedAndTheirOrderIsFixed) {
+  NodeOptions options;
+  options.ranks = 2;
+  options.rounds = 3;
+  options.schedule = ScheduleKind::kSumming;
+  Node node(options, 1, Tick{0});
+  const auto exchanges = [&node] {
+    std::string words;
+    for (const Effect& effect : node.take_effects()) {
+      if (const auto* e = std::get_if<ExchangePartials>(&effect)) words += "P" + std::to_string(e->step.round);
+      if (const auto* e = std::get_if<ExchangeRows>(&effect)) words += "R" + std::to_string(e->step.round);
+      if (const auto* e = std::get_if<SolveSystems>(&effect)) words += "S" + std::to_string(e->step.round);
+      if (const auto* e = std::get_if<InstallRows>(&effect)) words += "I" + std::to_string(e->step.round);
+      if (std::holds_alternative<BeginSweep>(effect)) words += "B";
+    }
+    return words;
+  };
+  const auto items = [](std::uint32_t round) { return StepId{1, Side::kItems, round}; };
+  node.start(Tick{0});
+  node.facts_exchanged();
+  node.sweep_begun();
+  EXPECT_EQ(exchanges(), "B");
+  node.step_finished(items(0));
+  EXPECT_EQ(exchanges(), "P0");
+  node.partials_exchanged(items(0));
+  node.systems_solved(items(0));
+  EXPECT_EQ(exchanges(), "S0") << "rows went before the partials of the next round";
+  node.step_finished(items(1));
+  EXPECT_EQ(exchanges(), "P1R0");
+  node.step_finished(items(2));
+  EXPECT_EQ(exchanges(), "P2");
+  node.rows_exchanged(items(0));
+  node.partials_exchanged(items(1));
+  EXPECT_EQ(exchanges(), "I0S1");
+  node.rows_installed(items(0));
+  node.systems_solved(items(1));
+  node.partials_exchanged(items(2));
+  node.systems_solved(items(2));
+  EXPECT_EQ(exchanges(), "R1S2R2");
+  for (const std::uint32_t round : {1U, 2U}) {
+    node.rows_exchanged(items(round));
+    node.rows_installed(items(round));
+  }
+  EXPECT_EQ(exchanges(), "I1I2B");
+  node.sweep_begun();
+  for (const std::uint32_t round : {0U, 1U, 2U}) node.step_finished({1, Side::kUsers, round});
+  EXPECT_EQ(exchanges(), "") << "users travel";
+}
+
 TEST(Node, APartTravelsWhileTheNextIsWorkedOn) {
   NodeOptions options;
   options.ranks = 3;
@@ -117,6 +187,9 @@ TEST(Node, AKilledOrStoppedRankIsNamedByAllWithinItsLimit) {
         s.parts_per_rank = parts;
         expect_named(s, Tick{5'000 + 5'000}, "no heartbeat");
       }
+      s.parts_per_rank = 0;
+      s.is_summing = true;
+      expect_named(s, Tick{5'000 + 5'000}, "no heartbeat");
     }
   }
 }
@@ -131,6 +204,7 @@ TEST(Node, AStuckRankIsNamedAndASlowOneIsNot) {
     s.at = Tick{2'000};
     s.fate = Scenario::Fate::kStuck;
     s.parts_per_rank = 2 * static_cast<std::uint32_t>(seed % 2);
+    s.is_summing = seed % 4 == 0;
     expect_named(s, Tick{30'000 + 5'000}, "stalled");
 
     s.epochs = 1;

@@ -37,6 +37,7 @@ struct Case {
   const HeldOut* validation = nullptr;
   TrainOptions options;
   std::uint32_t digest_every = 1;
+  Collective collective = Collective::kFactors;
 };
 
 /// All ranks of a run.
@@ -44,7 +45,7 @@ class Ranks {
  public:
   Ranks(const Case& c, Rank ranks, std::uint32_t rounds = 4, unsigned threads = 1) : pool_(threads) {
     for (Rank r = 0; r < ranks; ++r) {
-      const ShardedOptions sharding{r, ranks, rounds, c.digest_every};
+      const ShardedOptions sharding{r, ranks, rounds, c.digest_every, c.collective};
       members_.push_back(std::make_unique<Member>(
           node_options(c.options, sharding),
           std::make_unique<ShardedTrainer>(*backends_.emplace_back(make_cpu_backend(pool_)), *c.data, c.test,
@@ -81,7 +82,13 @@ class Ranks {
     Node node;
     std::unique_ptr<ShardedTrainer> trainer;
     std::deque<Effect> pending;
-    std::deque<std::pair<Exchange, std::function<void()>>> exchanges;
+    /// An all-gather, or gathers to each rank.
+    struct Pending {
+      Exchange exchange;
+      std::function<void()> done;
+      std::vector<PartialGather> gathers;
+    };
+    std::deque<Pending> exchanges;
     std::vector<EpochRecord> epochs;
     bool has_finished = false;
     bool stop = false;
@@ -90,13 +97,15 @@ class Ranks {
   std::function<void(Rank, Exchange&)> tamper;                               ///< sees what a rank has received from all
   std::function<void(const BlockPass&, std::span<std::byte>)> tamper_block;  ///< and from one
   std::uint64_t bytes_passed = 0;
+  std::uint64_t bytes_of_partials = 0;  ///< from one rank to another
 
  private:
   void perform(Member& m, const ExchangeFacts&) {
-    m.exchanges.emplace_back(m.trainer->facts(), [&m] {
+    const auto done = [&m] {
       m.trainer->take_facts();
       m.node.facts_exchanged();
-    });
+    };
+    m.exchanges.push_back({m.trainer->facts(), done, {}});
   }
   void perform(Member& m, const BeginSweep& e) {
     m.trainer->begin_sweep(e.epoch, e.side);
@@ -105,6 +114,13 @@ class Ranks {
   void perform(Member& m, const RunStep& e) {
     m.trainer->run_step(e.step);
     m.node.step_finished(e.step);
+  }
+  void perform(Member& m, const ExchangePartials& e) {
+    m.exchanges.push_back({{}, [&m, step = e.step] { m.node.partials_exchanged(step); }, m.trainer->partials(e.step)});
+  }
+  void perform(Member& m, const SolveSystems& e) {
+    m.trainer->solve_systems(e.step);
+    m.node.systems_solved(e.step);
   }
   void perform(Member& m, const InstallRows& e) {
     m.trainer->install(e.step);
@@ -120,10 +136,10 @@ class Ranks {
     m.node.epoch_decided(goes_on);
   }
   void perform(Member& m, const ExchangeRows& e) {
-    m.exchanges.emplace_back(m.trainer->rows(e.step), [&m, step = e.step] { m.node.rows_exchanged(step); });
+    m.exchanges.push_back({m.trainer->rows(e.step), [&m, step = e.step] { m.node.rows_exchanged(step); }, {}});
   }
   void perform(Member& m, const ExchangeSums&) {
-    m.exchanges.emplace_back(m.trainer->sums(), [&m] { m.node.sums_exchanged(); });
+    m.exchanges.push_back({m.trainer->sums(), [&m] { m.node.sums_exchanged(); }, {}});
   }
   void perform(Member& m, const SendBlock& e) { links_[{e.pass.from, e.pass.to}].sends.push_back({&m, e.pass}); }
   void perform(Member& m, const ReceiveBlock& e) { links_[{e.pass.from, e.pass.to}].receives.push_back({&m, e.pass}); }
@@ -133,7 +149,7 @@ class Ranks {
     m.node.result_prepared();
   }
   void perform(Member& m, const ExchangeResult&) {
-    m.exchanges.emplace_back(m.trainer->result(), [&m] { m.node.result_exchanged(); });
+    m.exchanges.push_back({m.trainer->result(), [&m] { m.node.result_exchanged(); }, {}});
   }
   void perform(Member& m, const MeasureResult&) {
     m.trainer->measure_result();
@@ -144,7 +160,7 @@ class Ranks {
     m.node.result_taken();
   }
   void perform(Member& m, const MeetAtEnd&) {
-    m.exchanges.emplace_back(Exchange{}, [&m] { m.node.met_at_end(); });
+    m.exchanges.push_back({Exchange{}, [&m] { m.node.met_at_end(); }, {}});
   }
   void perform(Member& m, const FinishRun&) { m.has_finished = true; }
   void perform(Member&, const FailRun& e) { FAIL() << e.failure.message; }
@@ -180,14 +196,31 @@ class Ranks {
       if (m->exchanges.empty()) return false;
     }
     std::vector<Exchange> now;
-    for (auto& m : members_) now.push_back(m->exchanges.front().first);
+    for (auto& m : members_) now.push_back(m->exchanges.front().exchange);
     exchange(now);
+    for (Rank root = 0; root < members_.size(); ++root) gather(root);
     for (auto& m : members_) {
-      const auto done = m->exchanges.front().second;
+      const auto done = m->exchanges.front().done;
       m->exchanges.pop_front();
       done();
     }
     return true;
+  }
+
+  void gather(Rank root) {
+    const auto& of_root = members_[root]->exchanges.front().gathers;
+    for (auto& m : members_) ASSERT_EQ(m->exchanges.front().gathers.size(), of_root.size());
+    if (of_root.empty()) return;
+    std::byte* to = of_root[root].received.data();
+    for (Rank from = 0; from < members_.size(); ++from) {
+      const PartialGather& given = members_[from]->exchanges.front().gathers[root];
+      EXPECT_EQ(given.sizes, of_root[root].sizes);
+      ASSERT_EQ(given.mine.size(), of_root[root].sizes[from]);
+      if (!given.mine.empty()) std::memcpy(to, given.mine.data(), given.mine.size());
+      to += given.mine.size();
+      if (from != root) bytes_of_partials += given.mine.size();
+    }
+    EXPECT_EQ(to, of_root[root].received.data() + of_root[root].received.size());
   }
 
   void exchange(std::vector<Exchange>& ranks) {

@@ -61,6 +61,9 @@ class RecordingBackend : public Backend {
     inner_->solve_rows(step);
   }
   void solve_slices(const SubspaceStep& step) override { inner_->solve_slices(step); }
+  bool sums_systems() const noexcept override { return inner_->sums_systems(); }
+  void sum_systems(const SumStep& step, std::span<float> systems) override { inner_->sum_systems(step, systems); }
+  void solve_systems(const SystemsStep& step) override { inner_->solve_systems(step); }
   void sgd_epoch(const SgdStep& step) override { inner_->sgd_epoch(step); }
   double entry_loss(const Buffer& by_user, RowRange rows, const Buffer& users, const Buffer& items,
                     const Objective& objective) override {
