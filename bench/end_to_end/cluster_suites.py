@@ -27,14 +27,14 @@ LOOPBACK_BYTES = 1.4e9
 MESSAGE_SECONDS = 2e-4
 
 
-def predicted(bench, data, settings, ranks_, link_bytes):
+def predicted(bench, data, settings, ranks_, rounds, link_bytes):
     """Seconds of an epoch as the cost model has them, from the time of one rank alone, which is measured now."""
     model = bench.concerto.program.with_name("bench_cluster_model")
     if not model.exists():
         raise Skip(f"{model} is not there: build with CONCERTO_BUILD_BENCH")
     alone = Concerto(bench.concerto.program, 1).train(bench.work / "ranks-alone", settings)[1]
     solver = "cholesky" if settings["solver.inner"] == "cholesky" else settings["solver.cg_steps"]
-    told = run_process([model, "epoch", data, ranks_, 16, settings["model.rank"], solver, epoch(alone), MESSAGE_SECONDS,
+    told = run_process([model, "epoch", data, ranks_, rounds, settings["model.rank"], solver, epoch(alone), MESSAGE_SECONDS,
                         link_bytes])
     return float(told.output)
 
@@ -87,7 +87,7 @@ def ranks(bench):
                    lambda: epoch(bench.concerto.train(bench.work / "ranks-alone", large)[1]))
     whole = bench.work / "ranks-large"
     bench.concerto.run("prepare", large["data.train"], "--out", whole)
-    model = predicted(bench, whole, large, 2, LOOPBACK_BYTES)
+    model = predicted(bench, whole, large, 2, 16, LOOPBACK_BYTES)
     rows.append(single("the cost model's epoch / measured, 2 ranks x 1 thread, 9M entries, f=64, Cholesky", "times measured",
                        model / statistics.median(a), True))
     rows.append(comparison("2 ranks x 1 thread against 1 process x 2 threads, 9M entries, f=64, Cholesky, an epoch",
@@ -144,7 +144,8 @@ def network(bench):
                         "solver.inner": "cg", "solver.cg_steps": steps, "solver.epochs": 6, "evaluate.every": 0}
             reports = [launch_on_two(bench, machines, settings, bench.work / "network") for _ in range(bench.rounds)]
             rows += beside_the_least(name, [report["replication"] for report in reports], link_bytes)
-            model = predicted(bench, settings["data.train"], settings, 2, link_bytes)
+            model = predicted(bench, settings["data.train"], settings, 2, reports[-1]["replication"]["rounds"],
+                              link_bytes)
             rows.append(single(f"1 Gbit/s between two namespaces, {name}: the cost model's epoch / measured",
                                "times measured", model / statistics.median(map(epoch, reports)), True))
     return rows

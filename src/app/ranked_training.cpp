@@ -83,7 +83,10 @@ RankedTraining::RankedTraining(const JobEnvironment& job, Store& store, const Ra
   const Config& config = inputs.config;
   sharding_.rank = job.rank;
   sharding_.ranks = job.world_size;
-  sharding_.rounds = config.replication.rounds;
+  const Dataset& train = inputs.data.train;
+  sharding_.rounds = config.replication.rounds > 0 ? config.replication.rounds
+                                                   : best_rounds(inputs.options, train.lengths(Side::kUsers),
+                                                                 train.lengths(Side::kItems), job.world_size);
   sharding_.digest_every = config.replication.digest_every;
   sharding_.collective = collective_of(job, inputs, engine.backend());
   const auto begin = std::chrono::steady_clock::now();

@@ -142,7 +142,7 @@ const std::vector<KeyRule>& rules() {
        "strong: every step reads exactly what one process would show it"},
       {"replication.collective", WordKey{at<&Config::replication, &ReplicationConfig::collective>, kMoves},
        "als: gather solved factors, or Gram partials of items with users kept apart; auto: the fewer bytes"},
-      {"replication.rounds", CountKey{at<&Config::replication, &ReplicationConfig::rounds>, 1, 4096},
+      {"replication.rounds", CountKey{at<&Config::replication, &ReplicationConfig::rounds>, 0, 4096},
        "als, subspace: steps of a rank in each half-sweep; the rows of one travel while the next is solved"},
       {"replication.digest_every", CountKey{at<&Config::replication, &ReplicationConfig::digest_every>, 0, kMostEpochs},
        "epochs between comparisons of all copies on all ranks; 0: never"},

@@ -55,6 +55,16 @@ Exchange users_by_owner(ShardedRun& run) {
 
 }  // namespace
 
+std::uint32_t best_rounds(const TrainOptions& options, const RowLengths& users, const RowLengths& items, Rank ranks) {
+  constexpr double kLeastWork = 2.5e8;  // multiply-adds of a step: some milliseconds of a core
+  constexpr double kFewest = 4;
+  constexpr double kMost = 16;
+  const WorkModel work = work_of(options);
+  const double sweep = work.per_entry * static_cast<double>(users.entries()) +
+                       work.per_row * (static_cast<double>(users.rows) + items.rows) / 2;
+  return static_cast<std::uint32_t>(std::clamp(sweep / ranks / kLeastWork, kFewest, kMost));
+}
+
 Rotation rotation_of(const TrainOptions& options, const ShardedOptions& sharding) {
   return {sharding.ranks, kPartsPerRank, options.seed};
 }

@@ -72,7 +72,7 @@ struct ComputeConfig {
 struct ReplicationConfig {
   std::string level = "strong";     ///< "strong"
   std::string collective = "auto";  ///< "auto", "factors", "grams"
-  std::uint32_t rounds = 16;        ///< steps and exchanges of a rank in each half-sweep
+  std::uint32_t rounds = 0;         ///< steps and exchanges of a rank in each half-sweep; 0: 16, or fewer where short
   std::uint32_t digest_every = 5;   ///< epochs between comparisons of all copies; 0: never
 };
 

@@ -89,7 +89,7 @@ TEST(ConfigToJson, HasEveryKeyWithDefaultsFilledIn) {
       R"("learning_rate": 0.05, "decay": 0.0, "stop_after": 0, "stop_metric": null}, )"
       R"("compute": {"backend": "auto", "threads": 0, "deterministic": false, "gather": "bf16", )"
       R"("memory_limit_bytes": 0}, )"
-      R"("replication": {"level": "strong", "collective": "auto", "rounds": 16, "digest_every": 5}, )"
+      R"("replication": {"level": "strong", "collective": "auto", "rounds": 0, "digest_every": 5}, )"
       R"("cluster": {"store": "embedded", "collectives": "auto", "network_interface": null, "meet_limit_ms": 60000, )"
       R"("operation_limit_ms": 120000, "heartbeat_ms": 1000, "dead_after_ms": 5000, "stalled_after_ms": 30000}, )"
       R"("security": {"require_encryption": false, "trusted_fabric": false, "authority": null, "certificate": null, )"

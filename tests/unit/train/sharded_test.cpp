@@ -249,5 +249,20 @@ TEST(Shards, KeptRowsAreTheRowsAndNothingElse) {
   EXPECT_EQ(keep_rows(whole, {}).columns.size(), 0U);
 }
 
+TEST(Sharded, StepsAreFewerWhereTheyWouldBeShort) {
+  TrainOptions options;
+  options.rank = 64;
+  options.inner = InnerSolver::kCholesky;
+  const auto rounds = [&](EntryIndex entries, Rank ranks) {
+    const std::vector<EntryIndex> users{0, entries};
+    const std::vector<EntryIndex> items{0, entries};
+    return best_rounds(options, {1, users}, {1, items}, ranks);
+  };
+  EXPECT_EQ(rounds(1000, 2), 4U);
+  EXPECT_EQ(rounds(1'000'000, 2), 8U);
+  EXPECT_EQ(rounds(9'000'000, 2), 16U);
+  EXPECT_EQ(rounds(9'000'000, 64), 4U);
+}
+
 }  // namespace
 }  // namespace concerto
