@@ -143,7 +143,7 @@ def network(bench):
             settings = {"data.train": str(synthetic(bench, entries)), "model.rank": rank, "solver.kind": "als",
                         "solver.inner": "cg", "solver.cg_steps": steps, "solver.epochs": 6, "evaluate.every": 0}
             reports = [launch_on_two(bench, machines, settings, bench.work / "network") for _ in range(bench.rounds)]
-            rows += beside_the_least(name, [report["replication"] for report in reports], link_bytes)
+            rows += beside_the_least(name, reports, link_bytes)
             model = predicted(bench, settings["data.train"], settings, 2, reports[-1]["replication"]["rounds"],
                               link_bytes)
             rows.append(single(f"1 Gbit/s between two namespaces, {name}: the cost model's epoch / measured",
@@ -161,17 +161,21 @@ def synthetic(bench, entries):
     return folder / "prepared"
 
 
-def beside_the_least(name, runs, link_bytes):
+def beside_the_least(name, reports, link_bytes):
     """Whole runs, the last epoch's measuring of the loss included on both sides."""
+    runs = [report["replication"] for report in reports]
     bytes_seconds = [sum(run["bytes_sent"]) / link_bytes for run in runs]
     ratios = [run["seconds"] / max(run["compute_seconds"], sending) for run, sending in zip(runs, bytes_seconds)]
-    of_line = [sending / run["seconds"] for run, sending in zip(runs, bytes_seconds)]
     facts = {"seconds": statistics.median(run["seconds"] for run in runs),
              "compute_seconds": statistics.median(run["compute_seconds"] for run in runs),
              "bytes_seconds": statistics.median(bytes_seconds), "link_bytes_per_second": link_bytes}
     rows = [single(f"1 Gbit/s between two namespaces, {name}: time / the longer of compute and bytes", "times the least",
                    statistics.median(ratios), True, samples=ratios, **facts)]
     if name == "mostly bytes":
-        rows.append(single("1 Gbit/s between two namespaces: bytes sent / what the link carries in the run's time",
-                           "share of the line rate", statistics.median(of_line), False, samples=of_line))
+        of_epochs = [statistics.median(report["replication"]["bytes_sent"]) / link_bytes / epoch(report)
+                     for report in reports]
+        of_runs = [sending / run["seconds"] for run, sending in zip(runs, bytes_seconds)]
+        for what, samples in (("an epoch", of_epochs), ("a whole run", of_runs)):
+            rows.append(single(f"1 Gbit/s between two namespaces: bytes of {what} / what the link carries in its time",
+                               "share of the line rate", statistics.median(samples), False, samples=samples))
     return rows
