@@ -23,6 +23,21 @@ std::optional<std::pair<Rank, std::string_view>> parse_key(std::string_view key)
   return std::pair(rank, key.substr(static_cast<std::size_t>(end - key.data()) + 1));
 }
 
+/// The connection was lost or the store did not answer: the write may be in the store or not, and can be made again.
+bool may_be_repeated(const Failure& failure) {
+  return failure.kind == FailureKind::kLost || failure.kind == FailureKind::kTimeout ||
+         failure.kind == FailureKind::kUnreachable;
+}
+
+/// Writes without a lease, a few times where it is not known whether the store has it.
+void put_surely(Store& store, const std::string& key, std::string_view value) {
+  constexpr int kAttempts = 3;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    const auto written = store.put(key, value);
+    if (written || !may_be_repeated(written.failure())) return;
+  }
+}
+
 [[noreturn]] void refuse(const Failure& failure, const std::string& doing) {
   throw Error(ErrorCode::kIo, failure.message, "the store, " + doing);
 }
@@ -44,8 +59,8 @@ std::optional<RankFailure> parse_failure(const std::string& value) {
 
 void publish_failure(Store& store, Rank rank, const RankFailure& failure) {
   constexpr std::size_t kMostText = 4000;
-  (void)store.put(failure_key(rank),
-                  fmt::format("{} {}", failure.blamed, std::string_view(failure.message).substr(0, kMostText)));
+  put_surely(store, failure_key(rank),
+             fmt::format("{} {}", failure.blamed, std::string_view(failure.message).substr(0, kMostText)));
 }
 
 RankBoard::RankBoard(Store& store, Rank rank, Rank ranks, std::chrono::milliseconds lease_time, BoardEvents events)
@@ -88,7 +103,7 @@ void RankBoard::publish(const Heartbeat& heartbeat) {
 
 void RankBoard::finish() {
   end_threads();
-  (void)store_.put(key("heartbeat"), kFinished);  // without the lease: it may end now
+  put_surely(store_, key("heartbeat"), kFinished);  // without the lease: it may end now
 }
 
 void RankBoard::publish_loop(const std::stop_token& stop) {
@@ -107,7 +122,8 @@ void RankBoard::publish_loop(const std::stop_token& stop) {
     }
     if (!now) continue;
     const auto written = store_.put(key("heartbeat"), to_text(*now), lease_);
-    if (!written) {
+    // One that is lost is followed by another; whether the store is there, and the lease, the next keep_alive tells.
+    if (!written && !may_be_repeated(written.failure())) {
       events_.store_lost(written.failure().message);
       return;
     }
