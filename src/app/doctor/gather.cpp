@@ -24,6 +24,7 @@
 #include "inputs.hpp"
 #include "machine.hpp"
 #include "memory.hpp"
+#include "train_setup.hpp"
 
 namespace concerto::doctor {
 namespace {
@@ -93,32 +94,21 @@ void look_for_gpu(Facts& facts) {
   facts.nccl_obstacle = nccl_obstacle({});
 }
 
-/// What reading takes, and where the shapes are known without reading, what training takes.
-void predict_memory(const Config& config, Facts& facts) {
-  const bool use_values = config.model.objective == "explicit" || config.model.values == "weight";
+/// What reading takes, and where the shapes are known without reading, what training takes. `ranks`: 0 for one process.
+void predict_memory(const Config& config, Rank ranks, Facts& facts) {
   const std::filesystem::path data = config.data.train;
-  facts.memory_needed = predict_loading_bytes(data, use_values, config.data.users + config.data.items);
-  facts.memory_of = "reading " + config.data.train;
-  if (!Dataset::is_prepared(data)) return;
+  const bool use_values = config.model.objective == "explicit" || config.model.values == "weight";
+  const std::uint64_t loading = predict_loading_bytes(data, use_values, config.data.users + config.data.items);
+  if (!Dataset::is_prepared(data)) {
+    facts.memory_needed = loading;
+    facts.memory_of = "reading " + config.data.train;
+    return;
+  }
   ThreadPool pool(1);
-  const Dataset::Prepared prepared = Dataset::map(data, pool);
-  MemoryShape shape;
-  shape.users = prepared.dataset.users().size();
-  shape.items = prepared.dataset.items().size();
-  shape.entries = prepared.dataset.entries();
-  shape.rank = config.model.rank;
-  shape.values = prepared.dataset.has_values();
-  shape.biases = config.model.biases;
-  shape.is_implicit = config.model.objective == "implicit";
-  shape.slice = config.solver.slice;
-  shape.threads = std::max(1U, config.compute.threads);
-  using Solver = MemoryShape::Solver;
-  shape.solver = config.solver.kind == "sgd"         ? Solver::kSgd
-                 : config.solver.kind == "subspace"  ? Solver::kSubspace
-                 : config.solver.inner == "cholesky" ? Solver::kCholesky
-                                                     : Solver::kCg;
-  const unsigned copies = (config.solver.stop_after > 0 ? 2 : 1) + (config.model.warm_start.empty() ? 0 : 2);
-  facts.memory_needed += predict_training_bytes(shape, copies, "cpu");
+  const Dataset::Opened opened = Dataset::open(data, pool);
+  const MemoryShape shape = memory_shape(train_options(config), opened.dataset, std::max(1U, config.compute.threads));
+  const std::uint64_t training = predict_host_bytes(config, shape, "cpu", ranks);
+  facts.memory_needed = training + (ranks == 0 ? loading : 0);  // a rank's share is in it
   facts.memory_of = fmt::format("training at rank {}", config.model.rank);
 }
 
@@ -133,12 +123,12 @@ std::string problem_of(const Check& check) {
   }
 }
 
-void look_at_files(const Config& config, Facts& facts) {
+void look_at_files(const Config& config, Rank ranks, Facts& facts) {
   facts.data_problem = problem_of([&] {
     require_data(config.data.train, "data.train");
     if (!config.data.test.empty()) require_data(config.data.test, "data.test");
     if (!config.data.validation_file.empty()) require_data(config.data.validation_file, "data.validation");
-    predict_memory(config, facts);
+    predict_memory(config, ranks, facts);
   });
   facts.output_problem = problem_of([&] {
     require_model_target(config.output.model, "output.model");
@@ -179,7 +169,7 @@ Facts gather(const Config& config, bool has_config, const std::optional<JobEnvir
   facts.memory_available = available_memory_bytes();
   facts.memory_held = resident_bytes();
   look_for_gpu(facts);
-  if (has_config) look_at_files(config, facts);
+  if (has_config) look_at_files(config, job ? job->world_size : 0, facts);
   return facts;
 }
 

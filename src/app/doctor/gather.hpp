@@ -12,7 +12,7 @@
 namespace concerto::doctor {
 
 /// Everything but the store, its certificate and other ranks. `has_config`: data, memory and output are looked at too.
-/// Maps prepared data; reads the first lines of other files.
+/// Opens prepared data; reads the first lines of other files.
 [[nodiscard]] Facts gather(const Config& config, bool has_config, const std::optional<JobEnvironment>& job);
 
 /// How long a certificate (PEM) is good for; `what` names it.
