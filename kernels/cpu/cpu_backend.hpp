@@ -69,6 +69,7 @@ class CpuBackend final : public Backend {
   // storage.cpp
   [[nodiscard]] std::string_view name() const noexcept override { return "cpu"; }
   [[nodiscard]] std::string description() const override;
+  [[nodiscard]] double work_per_second() const noexcept override { return 5e9 * pool_.size(); }
   [[nodiscard]] std::unique_ptr<Buffer> create_table(const TableShape& shape) override;
   void write_rows(Buffer& table, RowRange rows, const FactorTable& host) override;
   void read_rows(const Buffer& table, RowRange rows, FactorTable& host) const override;

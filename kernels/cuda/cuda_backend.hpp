@@ -110,6 +110,7 @@ class CudaBackend final : public Backend {
   [[nodiscard]] std::uint64_t peak_device_bytes() const noexcept override { return pool_.peak_bytes(); }
   /// A half-sweep takes milliseconds, and one launch over all rows, longest first, balances best.
   [[nodiscard]] std::uint32_t steps_per_half_sweep() const noexcept override { return 1; }
+  [[nodiscard]] double work_per_second() const noexcept override { return 2e12; }  // cautious, not measured
 
   /// For benchmarks: what all of the work goes into, and where all of the memory comes from.
   [[nodiscard]] const Stream& stream() const noexcept { return stream_; }

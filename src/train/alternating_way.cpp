@@ -18,7 +18,8 @@ class AlternatingWay final : public ShardedWay {
 
   void run_step(const StepId& step) override {
     ShardedTable& mine = run_.table(step.side);
-    for (const RowRange rows : rows_of_round(*mine.shards, run_.sharding.rank, step.round)) {
+    for (const RowRange rows :
+         calls_of_round(*mine.shards, run_.sharding.rank, step.round, run_.backend.work_per_second())) {
       solve_own_rows(run_, step.side, rows, gram_.get(), run_.momentum);
       mine.packed.pack(mine.host, rows);
     }

@@ -2,6 +2,7 @@
 #include "concerto/train/shards.hpp"
 
 #include <algorithm>
+#include <limits>
 
 #include "concerto/base/check.hpp"
 #include "concerto/compute/sgd_order.hpp"
@@ -49,15 +50,21 @@ TableShards cut_and_place(const RowLengths& lengths, Side side, const WorkModel&
   return shards;
 }
 
+/// Neighbouring blocks go together, up to so much work.
 template <class Chosen>
-std::vector<RowRange> joined(const TableShards& shards, Chosen is_chosen) {
+std::vector<RowRange> joined(const TableShards& shards, Chosen is_chosen,
+                             double most_work = std::numeric_limits<double>::infinity()) {
   std::vector<RowRange> rows;
+  double work = 0.0;  // of the last range
   for (std::size_t b = 0; b < shards.blocks.size(); ++b) {
     if (!is_chosen(b)) continue;
-    if (!rows.empty() && rows.back().end == shards.blocks[b].begin) {
+    const double more = shards.work[b];
+    if (!rows.empty() && rows.back().end == shards.blocks[b].begin && work + more <= most_work) {
       rows.back().end = shards.blocks[b].end;
+      work += more;
     } else {
       rows.push_back(shards.blocks[b]);
+      work = more;
     }
   }
   return rows;
@@ -116,6 +123,11 @@ std::vector<RowRange> cut_item_parts(const RowLengths& by_item, std::uint32_t co
     parts[p].end = parts[p + 1].begin = static_cast<RowIndex>(std::min<std::uint64_t>(border, by_item.rows));
   }
   return parts;
+}
+
+std::vector<RowRange> calls_of_round(const TableShards& shards, Rank rank, std::uint32_t round, double most_work) {
+  return joined(
+      shards, [&](std::size_t b) { return shards.owners[b] == rank && shards.rounds[b] == round; }, most_work);
 }
 
 LoadFacts load_of(std::initializer_list<const TableShards*> tables, Rank ranks) {

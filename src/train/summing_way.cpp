@@ -58,7 +58,8 @@ class SummingWay final : public ShardedWay {
 
   void run_step(const StepId& step) override {
     if (step.side == Side::kUsers) {
-      for (const RowRange rows : rows_of_round(run_.plan.users, run_.sharding.rank, step.round)) {
+      for (const RowRange rows :
+           calls_of_round(run_.plan.users, run_.sharding.rank, step.round, run_.backend.work_per_second())) {
         solve_own_rows(run_, Side::kUsers, rows, items_gram_.get(), run_.momentum);
       }
       return;

@@ -164,6 +164,10 @@ class Backend {
   /// a call keeps the backend busy.
   [[nodiscard]] virtual std::uint32_t steps_per_half_sweep() const noexcept { return 16; }
 
+  /// How many multiply-adds of solving it does in about a second, guarded. Where somebody watches whether a rank makes
+  /// progress, its calls have no more to do, so that each is over in a second or so and slow is not taken for stalled.
+  [[nodiscard]] virtual double work_per_second() const noexcept { return 1e9; }
+
   // -- storage --
   /// A table of zeros. Optimizer state for SGD is part of it and starts at 1.
   [[nodiscard]] virtual std::unique_ptr<Buffer> create_table(const TableShape& shape) = 0;

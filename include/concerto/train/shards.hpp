@@ -40,6 +40,9 @@ struct ShardPlan {
 /// The rows that `rank` owns, in order, neighbouring blocks joined; and those of them that it solves in `round`.
 [[nodiscard]] std::vector<RowRange> owned_rows(const TableShards& shards, Rank rank);
 [[nodiscard]] std::vector<RowRange> rows_of_round(const TableShards& shards, Rank rank, std::uint32_t round);
+/// The latter in ranges of at most `most_work` each, or of one block.
+[[nodiscard]] std::vector<RowRange> calls_of_round(const TableShards& shards, Rank rank, std::uint32_t round,
+                                                   double most_work);
 
 /// The matrix with the entries of these columns alone, in the same rows and columns. Copies 4 or 8 bytes an
 /// entry kept.

@@ -25,6 +25,7 @@ class RecordingBackend : public Backend {
 
   [[nodiscard]] std::string_view name() const noexcept override { return inner_->name(); }
   [[nodiscard]] std::string description() const override { return inner_->description(); }
+  [[nodiscard]] double work_per_second() const noexcept override { return inner_->work_per_second(); }
   [[nodiscard]] std::uint32_t steps_per_half_sweep() const noexcept override { return best_steps; }
   std::unique_ptr<Buffer> create_table(const TableShape& shape) override {
     auto table = inner_->create_table(shape);

@@ -264,5 +264,39 @@ TEST(Sharded, StepsAreFewerWhereTheyWouldBeShort) {
   EXPECT_EQ(rounds(9'000'000, 64), 4U);
 }
 
+TEST(Shards, CallsOfARoundAreItsRowsInPiecesOfBoundedWork) {
+  const Dataset data = planted_data(3000, 700);
+  const ShardPlan plan = plan_shards(data.by_user(), data.by_item(), {1.0, 1.0}, 2, 3);
+  const auto work_of = [](const TableShards& shards, RowRange rows) {
+    double sum = 0.0;
+    for (std::size_t b = 0; b < shards.blocks.size(); ++b) {
+      if (rows.begin <= shards.blocks[b].begin && shards.blocks[b].end <= rows.end) sum += shards.work[b];
+    }
+    return sum;
+  };
+  for (const Rank rank : {0U, 1U}) {
+    for (std::uint32_t round = 0; round < 3; ++round) {
+      const auto whole = rows_of_round(plan.users, rank, round);
+      EXPECT_EQ(calls_of_round(plan.users, rank, round, 1e300), whole);
+      const double most = 2.5 * plan.users.work.front();
+      std::vector<RowRange> again;
+      for (const RowRange rows : calls_of_round(plan.users, rank, round, most)) {
+        EXPECT_TRUE(work_of(plan.users, rows) <= most || rows.size() <= chunk_rows(plan.users.rows));
+        if (!again.empty() && again.back().end == rows.begin) {
+          again.back().end = rows.end;
+        } else {
+          again.push_back(rows);
+        }
+      }
+      EXPECT_EQ(again, whole);
+      EXPECT_EQ(calls_of_round(plan.users, rank, round, 0.0).size(),
+                static_cast<std::size_t>(std::ranges::count_if(plan.users.blocks, [&](const RowRange& rows) {
+                  const auto b = static_cast<std::size_t>(&rows - plan.users.blocks.data());
+                  return plan.users.owners[b] == rank && plan.users.rounds[b] == round;
+                })));
+    }
+  }
+}
+
 }  // namespace
 }  // namespace concerto
