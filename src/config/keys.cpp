@@ -143,7 +143,8 @@ const std::vector<KeyRule>& rules() {
       {"replication.collective", WordKey{at<&Config::replication, &ReplicationConfig::collective>, kMoves},
        "als: gather solved factors, or Gram partials of items with users kept apart; auto: the fewer bytes"},
       {"replication.rounds", CountKey{at<&Config::replication, &ReplicationConfig::rounds>, 0, 4096},
-       "als, subspace: steps of a rank in each half-sweep; the rows of one travel while the next is solved"},
+       "als, subspace: steps of a rank in each half-sweep; the rows of one travel while the next is solved; 0: 16, or "
+       "fewer (at least 4) where they would be too short to be worth an exchange"},
       {"replication.digest_every", CountKey{at<&Config::replication, &ReplicationConfig::digest_every>, 0, kMostEpochs},
        "epochs between comparisons of all copies on all ranks; 0: never"},
       {"cluster.store", TextKey{at<&Config::cluster, &ClusterConfig::store>},
