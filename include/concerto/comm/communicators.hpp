@@ -73,11 +73,11 @@ struct NcclOptions {
 /// Why make_nccl_communicator cannot be used on this machine; empty: it can, as far as libraries go.
 [[nodiscard]] std::string nccl_obstacle(const NcclOptions& options);
 
-/// As make_gloo_communicator, over devices: buffers are device memory. Sends to higher ranks go one after another in
-/// the order in which they and the receives from lower ranks are started, so do the others; each direction does not
-/// wait for the other. Counters of bytes are what a ring would send. NCCL does not say who is to blame: suspects are
-/// known of transfers only. Error{kUnsupported} where NCCL, CUDA's runtime or the device is not there. One thread,
-/// besides NCCL's.
+/// As make_gloo_communicator, over devices: buffers are device memory. What a rank sends to several others goes, to
+/// some of them, in the order in which it is started, each only when the one before is done; so does what it receives
+/// from several. Nothing that is sent waits for what is received. Counters of bytes are what a ring would send. NCCL
+/// does not say who is to blame: suspects are known of transfers only. Error{kUnsupported} where NCCL, CUDA's runtime
+/// or the device is not there. One thread, besides NCCL's.
 [[nodiscard]] Result<std::unique_ptr<Communicator>> make_nccl_communicator(Store& store, Rank rank, Rank size,
                                                                            const NcclOptions& options,
                                                                            const CommLimits& limits);

@@ -1,7 +1,8 @@
-// Operations become calls of NCCL on one of three lanes, which one thread drives.
+// Operations become calls of NCCL on one of some lanes, which one thread drives.
 #include "nccl_communicator.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <limits>
 #include <numeric>
 #include <stdexcept>
@@ -49,6 +50,14 @@ std::vector<NcclCall> all_gather_calls(Rank rank, Rank size, std::span<std::byte
 
 }  // namespace
 
+std::size_t nccl_lanes(Rank size) noexcept {
+  return 1 + 2 * static_cast<std::size_t>(std::bit_width(size - Rank{1}));
+}
+
+std::size_t nccl_transfer_lane(Rank from, Rank to) noexcept {
+  return 2 * static_cast<std::size_t>(std::bit_width(from ^ to)) - (from < to ? 1 : 0);
+}
+
 NcclCommunicator::NcclCommunicator(NcclLibrary library, std::unique_ptr<NcclDevice> device, Rank rank, Rank size,
                                    std::uint64_t group, const Ids& ids, const NcclOptions& options,
                                    const CommLimits& limits)
@@ -60,7 +69,8 @@ NcclCommunicator::NcclCommunicator(NcclLibrary library, std::unique_ptr<NcclDevi
       ids_(ids),
       options_(options),
       book_(limits) {
-  for (std::size_t lane = 0; lane < kLanes; ++lane) {
+  CONCERTO_CHECK(ids_.size() == nccl_lanes(size), "a name for each lane");
+  for (std::size_t lane = 0; lane < ids_.size(); ++lane) {
     lanes_.push_back(std::make_unique<NcclLane>(library_.api(), *device_, book_, rank, size));
   }
   thread_ = start_thread([this] { run(); });
@@ -122,13 +132,13 @@ bool NcclCommunicator::take_arrivals() {
 }
 
 bool NcclCommunicator::is_busy() const {
-  return connected_lanes_ < kLanes || is_finishing_ ||
+  return connected_lanes_ < lanes_.size() || is_finishing_ ||
          !std::ranges::all_of(lanes_, [](const auto& lane) { return lane->is_idle(); });
 }
 
 /// One after another: ranks that connect several at a time could wait for each other.
 void NcclCommunicator::connect_lanes() {
-  if (connected_lanes_ == kLanes) return;
+  if (connected_lanes_ == lanes_.size()) return;
   NcclLane& lane = *lanes_[connected_lanes_];
   if (!is_connecting_) {
     is_connecting_ = true;
@@ -137,7 +147,7 @@ void NcclCommunicator::connect_lanes() {
   }
   if (!lane.is_idle()) return;
   is_connecting_ = false;
-  if (++connected_lanes_ < kLanes) return;
+  if (++connected_lanes_ < lanes_.size()) return;
   const std::lock_guard lock(mutex_);
   is_connected_ = true;
   changed_.notify_all();
@@ -298,7 +308,8 @@ OperationHandle NcclCommunicator::send(const OperationTag& tag, Rank to, std::sp
   work.header = {OperationKind::kSend, rank_, 0, tag, buffer.size(), 0, 0};
   work.partner = to;
   if (!buffer.empty()) work.calls.push_back({NcclCall::Kind::kSend, to, buffer.data(), nullptr, buffer.size()});
-  return start(to > rank_ ? 1 : 2, OperationKind::kSend, std::move(work), send_schedule(to, buffer.size(), kUncut));
+  return start(nccl_transfer_lane(rank_, to), OperationKind::kSend, std::move(work),
+               send_schedule(to, buffer.size(), kUncut));
 }
 
 OperationHandle NcclCommunicator::receive(const OperationTag& tag, Rank from, std::span<std::byte> buffer) {
@@ -307,7 +318,7 @@ OperationHandle NcclCommunicator::receive(const OperationTag& tag, Rank from, st
   work.header = {OperationKind::kSend, from, 0, tag, buffer.size(), 0, 0};
   work.partner = from;
   if (!buffer.empty()) work.calls.push_back({NcclCall::Kind::kReceive, from, nullptr, buffer.data(), buffer.size()});
-  return start(from < rank_ ? 1 : 2, OperationKind::kReceive, std::move(work),
+  return start(nccl_transfer_lane(from, rank_), OperationKind::kReceive, std::move(work),
                receive_schedule(from, buffer.size(), kUncut));
 }
 

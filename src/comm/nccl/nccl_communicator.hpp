@@ -1,7 +1,6 @@
-// The communicator of devices: three NCCL communicators, and one thread in which all that NCCL is asked happens.
+// The communicator of devices: a few NCCL communicators, and one thread in which all that NCCL is asked happens.
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <condition_variable>
 #include <memory>
@@ -23,12 +22,18 @@
 
 namespace concerto {
 
+// A device works through one NCCL communicator in order, so that what must not wait needs one of its own. Lane 0 is for
+// operations among all ranks. A transfer's lane is named by the highest bit in which the two ranks differ, and by which
+// of them has it: so in any lane a rank either sends or receives, and nothing that it sends waits for what it receives.
+
+/// 1 + 2 ceil(log2(size)).
+[[nodiscard]] std::size_t nccl_lanes(Rank size) noexcept;
+[[nodiscard]] std::size_t nccl_transfer_lane(Rank from, Rank to) noexcept;
+
 class NcclCommunicator final : public Communicator {
  public:
-  /// Operations among all ranks; transfers to a higher rank; transfers to a lower one. A device works through one NCCL
-  /// communicator in order, so that what crosses needs one of its own.
-  static constexpr std::size_t kLanes = 3;
-  using Ids = std::array<nccl::UniqueId, kLanes>;
+  /// One a lane.
+  using Ids = std::vector<nccl::UniqueId>;
 
   /// Connects in its thread: see await_connected().
   NcclCommunicator(NcclLibrary library, std::unique_ptr<NcclDevice> device, Rank rank, Rank size, std::uint64_t group,

@@ -24,37 +24,37 @@ using Ids = NcclCommunicator::Ids;
 
 /// What a rank has to tell the others: the first, the names; the rest, that they are here, each in words of its own, so
 /// that two processes of one rank are noticed.
-Result<std::string> announcement(const nccl::Api& api, Rank rank) {
+Result<std::string> announcement(const nccl::Api& api, Rank rank, Rank size) {
   if (rank != 0) {
     std::random_device random;
     return fmt::format("here {:08x}{:08x}", random(), random());
   }
-  Ids ids;
+  Ids ids(nccl_lanes(size));
   for (nccl::UniqueId& id : ids) {
     if (const nccl::Status status = api.get_unique_id(&id); status != nccl::Status::kSuccess) {
       return Failure{FailureKind::kUnreachable,
                      fmt::format("NCCL cannot name a communicator: {}", api.error_string(status))};
     }
   }
-  return std::string(reinterpret_cast<const char*>(ids.data()), sizeof(ids));
+  return std::string(reinterpret_cast<const char*>(ids.data()), ids.size() * sizeof(nccl::UniqueId));
 }
 
 Result<Ids> meet(Store& store, const nccl::Api& api, Rank rank, Rank size, const std::string& prefix,
                  Deadline deadline) {
   const std::string place = prefix + "/nccl";
-  const Result<std::string> mine = announcement(api, rank);
+  const Result<std::string> mine = announcement(api, rank, size);
   if (!mine) return mine.failure();
   if (const Result<void> announced = announce(store, rank, place, mine.value(), deadline); !announced) {
     return announced.failure();
   }
   const Result<std::vector<std::string>> all = await_announcements(store, size, place, deadline);
   if (!all) return all.failure();
-  Ids ids;
+  Ids ids(nccl_lanes(size));
   const std::string& names = all.value()[0];
-  if (names.size() != sizeof(ids)) {
+  if (names.size() != ids.size() * sizeof(nccl::UniqueId)) {
     return Failure{FailureKind::kCorrupt, "what rank 0 announced does not name NCCL communicators"};
   }
-  std::memcpy(ids.data(), names.data(), sizeof(ids));
+  std::memcpy(ids.data(), names.data(), names.size());
   return ids;
 }
 

@@ -153,8 +153,7 @@ TEST_P(Communicators, SendsAndReceivesCross) {
         operations.push_back(communicator.receive(tag(index), peer, received.back()));
       }
     };
-    // Every rank starts all sends, then all receives. Devices go by shifts: their transfers in one direction keep an
-    // order.
+    // Every rank starts all sends, then all receives. Devices go by shifts: some of their transfers keep an order.
     const bool is_by_shifts = GetParam().kind == Kind::kNccl;
     for (Rank shift = 1; shift < size(); ++shift) {
       send_to((self + shift) % size());
@@ -189,6 +188,26 @@ TEST_P(Communicators, AReceiveDoesNotHoldUpWhatItWaitsFor) {
       question = pattern(4, 2);
       ASSERT_TRUE(communicator.wait(communicator.send(tag(0), 0, question)));
     }
+  });
+}
+
+// What rank 1 waits for comes round only once it has sent.
+TEST_P(Communicators, AReceiveDoesNotHoldUpARoundThatComesBackToIt) {
+  if (size() < 3) return;  // no round
+  const Group group(GetParam(), patient());
+  group.each([&](Communicator& communicator) {
+    const Rank self = communicator.rank();
+    Bytes taken(1000);
+    const Bytes given = pattern(1000, self);
+    const Rank from = (self + 1) % size();
+    const Rank to = (self + size() - 1) % size();
+    const auto receiving = communicator.receive(tag(from), from, taken);
+    if (self != 1) {
+      ASSERT_TRUE(communicator.wait(receiving));
+    }
+    ASSERT_TRUE(communicator.wait(communicator.send(tag(self), to, given)));
+    ASSERT_TRUE(communicator.wait(receiving));
+    EXPECT_TRUE(taken == pattern(1000, from));
   });
 }
 

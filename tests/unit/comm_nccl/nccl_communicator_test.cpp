@@ -80,8 +80,8 @@ TEST_F(Nccl, EndsInOrderWhenNothingIsPending) {
   each([&](Rank rank) { EXPECT_TRUE(ranks[rank]->wait(ranks[rank]->barrier(tag(0)))); });
   ranks.clear();
   const FakeNcclReport seen = report();
-  EXPECT_EQ(seen.made, 9);
-  EXPECT_EQ(seen.destroyed, 9);
+  EXPECT_EQ(seen.made, 15);
+  EXPECT_EQ(seen.destroyed, 15);
   EXPECT_EQ(seen.aborted, 0);
   EXPECT_EQ(seen.misused, 0);
 }
@@ -145,7 +145,7 @@ TEST_F(Nccl, AnErrorOfARemoteRankIsALossAndEverythingIsAborted) {
   EXPECT_EQ(kinds.at(0), FailureKind::kTimeout) << "NCCL told it nothing";
   EXPECT_EQ(kinds.at(2), FailureKind::kTimeout);
   ranks.clear();
-  EXPECT_EQ(report().aborted, 9);
+  EXPECT_EQ(report().aborted, 15);
 }
 
 TEST_F(Nccl, AnErrorIsNoticedWhileNothingIsPending) {
