@@ -82,4 +82,12 @@ struct NcclOptions {
                                                                            const NcclOptions& options,
                                                                            const CommLimits& limits);
 
+/// As make_nccl_communicator, but buffers are host memory, ready at the call, and `options.stream` is not used: what is
+/// given is copied through pinned memory (16 MiB) to memory of the device, and back from there. The latter grows to
+/// what operations under way at one time need, each its buffers' bytes rounded up to a power of two, and stays. Two
+/// threads more.
+[[nodiscard]] Result<std::unique_ptr<Communicator>> make_staged_nccl_communicator(Store& store, Rank rank, Rank size,
+                                                                                  const NcclOptions& options,
+                                                                                  const CommLimits& limits);
+
 }  // namespace concerto

@@ -16,11 +16,16 @@
 
 #include "nccl_communicator.hpp"
 #include "rendezvous.hpp"
+#include "staged_communicator.hpp"
 
 namespace concerto {
 namespace {
 
 using Ids = NcclCommunicator::Ids;
+
+[[noreturn]] void refuse_device(const NcclOptions& options, const std::runtime_error& error) {
+  throw Error(ErrorCode::kUnsupported, fmt::format("device {} cannot be used", options.device), "", error.what());
+}
 
 /// What a rank has to tell the others: the first, the names; the rest, that they are here, each in words of its own, so
 /// that two processes of one rank are noticed.
@@ -73,16 +78,42 @@ Result<std::unique_ptr<Communicator>> connect_nccl(Store& store, NcclLibrary lib
     communicator = std::make_unique<NcclCommunicator>(std::move(library), std::move(device), rank, size, group,
                                                       ids.value(), options, limits);
   } catch (const std::runtime_error& error) {
-    throw Error(ErrorCode::kUnsupported, fmt::format("device {} cannot be used", options.device), "", error.what());
+    refuse_device(options, error);
   }
   if (const Result<void> connected = communicator->await_connected(deadline); !connected) return connected.failure();
   return std::unique_ptr<Communicator>(std::move(communicator));
+}
+
+Result<std::unique_ptr<Communicator>> connect_staged_nccl(Store& store, NcclLibrary library,
+                                                          std::unique_ptr<NcclDevice> device,
+                                                          std::unique_ptr<NcclDevice> of_staging, Rank rank, Rank size,
+                                                          const NcclOptions& options, const CommLimits& limits) {
+  std::unique_ptr<Staging> staging;
+  try {
+    staging = std::make_unique<Staging>(std::move(of_staging));
+  } catch (const std::runtime_error& error) {
+    refuse_device(options, error);
+  }
+  NcclOptions with_stream = options;
+  with_stream.stream = staging->uploads.stream();
+  auto below = connect_nccl(store, std::move(library), std::move(device), rank, size, with_stream, limits);
+  if (!below) return below.failure();
+  return std::unique_ptr<Communicator>(
+      std::make_unique<StagedCommunicator>(std::move(staging), std::move(below).value(), limits));
 }
 
 Result<std::unique_ptr<Communicator>> make_nccl_communicator(Store& store, Rank rank, Rank size,
                                                              const NcclOptions& options, const CommLimits& limits) {
   return connect_nccl(store, NcclLibrary(options.library), open_cuda_device(options.cuda_runtime, options.device), rank,
                       size, options, limits);
+}
+
+Result<std::unique_ptr<Communicator>> make_staged_nccl_communicator(Store& store, Rank rank, Rank size,
+                                                                    const NcclOptions& options,
+                                                                    const CommLimits& limits) {
+  return connect_staged_nccl(store, NcclLibrary(options.library),
+                             open_cuda_device(options.cuda_runtime, options.device),
+                             open_cuda_device(options.cuda_runtime, options.device), rank, size, options, limits);
 }
 
 std::string nccl_obstacle(const NcclOptions& options) {

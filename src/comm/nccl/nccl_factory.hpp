@@ -16,4 +16,9 @@ namespace concerto {
                                                                  Rank size, const NcclOptions& options,
                                                                  const CommLimits& limits);
 
+/// As make_staged_nccl_communicator; both devices are the same one.
+[[nodiscard]] Result<std::unique_ptr<Communicator>> connect_staged_nccl(
+    Store& store, NcclLibrary library, std::unique_ptr<NcclDevice> device, std::unique_ptr<NcclDevice> of_staging,
+    Rank rank, Rank size, const NcclOptions& options, const CommLimits& limits);
+
 }  // namespace concerto

@@ -75,7 +75,7 @@ TEST_P(Communicators, AnAllGatherSendsTheLeastPossibleBesidesHeaders) {
     EXPECT_EQ(counters.bytes_sent, share * (size() - 1));
     EXPECT_EQ(counters.bytes_received, share * (size() - 1));
     EXPECT_EQ(counters.header_bytes_sent,
-              kHeaderBytes * (GetParam().kind == Kind::kNccl ? size() - 1 : std::min<Rank>(size() - 1, 2)));
+              kHeaderBytes * (is_nccl(GetParam().kind) ? size() - 1 : std::min<Rank>(size() - 1, 2)));
     EXPECT_EQ(counters.operations, 1U);
     EXPECT_EQ(operation->bytes_moved(), 2 * share * (size() - 1));
   });
@@ -154,7 +154,7 @@ TEST_P(Communicators, SendsAndReceivesCross) {
       }
     };
     // Every rank starts all sends, then all receives. Devices go by shifts: some of their transfers keep an order.
-    const bool is_by_shifts = GetParam().kind == Kind::kNccl;
+    const bool is_by_shifts = is_nccl(GetParam().kind);
     for (Rank shift = 1; shift < size(); ++shift) {
       send_to((self + shift) % size());
       if (is_by_shifts) receive_from((self + size() - shift) % size());

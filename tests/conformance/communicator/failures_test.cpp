@@ -181,7 +181,7 @@ TEST_P(CommunicatorFailures, WhoeverDoesNotComeIsWaitedForUntilTheLimit) {
       timeouts.fetch_add(1);
       EXPECT_GE(std::chrono::steady_clock::now() - begin, hasty().operation) << "counted from the call";
       EXPECT_EQ(failure.tag, tag(5)) << "the oldest";
-      EXPECT_EQ(failure.suspects.size(), GetParam().kind == Kind::kNccl ? 0U : 1U) << "NCCL does not say who";
+      EXPECT_EQ(failure.suspects.size(), is_nccl(GetParam().kind) ? 0U : 1U) << "NCCL does not say who";
       EXPECT_THAT(failure.failure.message, HasSubstr("within 200 ms"));
     } else {
       EXPECT_EQ(failure.failure.kind, FailureKind::kLost) << failure.failure.message;
@@ -208,7 +208,7 @@ TEST_P(CommunicatorFailures, AFailureIsFinal) {
   for (Rank rank = 1; rank < size(); ++rank) {
     const auto result = group.ranks[rank]->wait(group.ranks[rank]->barrier(tag(0)));
     ASSERT_FALSE(result);
-    const bool may_not_hear = GetParam().kind == Kind::kNccl && result.failure().kind == FailureKind::kTimeout;
+    const bool may_not_hear = is_nccl(GetParam().kind) && result.failure().kind == FailureKind::kTimeout;
     EXPECT_TRUE(result.failure().kind == FailureKind::kLost || may_not_hear) << result.failure().message;
   }
 }

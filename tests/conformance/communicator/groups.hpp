@@ -1,5 +1,5 @@
 // Groups of ranks for the communicator suite: threads of this process, over memory, over TCP, and with a fake NCCL
-// whose device memory is the host's.
+// whose device memory is the host's, with buffers on the device and, staged, of the host.
 #pragma once
 
 #include <chrono>
@@ -25,7 +25,7 @@ namespace concerto {
 using std::chrono::milliseconds;
 
 /// Which implementation.
-enum class Kind { kInproc, kGloo, kNccl };
+enum class Kind { kInproc, kGloo, kNccl, kStagedNccl };
 
 struct Case {
   Kind kind;
@@ -34,13 +34,16 @@ struct Case {
 inline std::string name_of(Kind kind) {
   return kind == Kind::kInproc ? "inproc" : kind == Kind::kGloo ? "gloo" : "nccl";
 }
+inline bool is_nccl(Kind kind) {
+  return kind == Kind::kNccl || kind == Kind::kStagedNccl;
+}
 inline void PrintTo(const Case& one, std::ostream* out) {
-  *out << name_of(one.kind) << one.size;
+  *out << (one.kind == Kind::kStagedNccl ? "staged_" : "") << name_of(one.kind) << one.size;
 }
 /// Groups of these sizes of every kind.
 inline std::vector<Case> cases_of(const std::vector<Rank>& sizes) {
   std::vector<Case> all;
-  for (const Kind kind : {Kind::kInproc, Kind::kGloo, Kind::kNccl}) {
+  for (const Kind kind : {Kind::kInproc, Kind::kGloo, Kind::kNccl, Kind::kStagedNccl}) {
     for (const Rank size : sizes) all.push_back({kind, size});
   }
   return all;
@@ -91,6 +94,11 @@ class Group {
     if (one.kind == Kind::kNccl) {
       return connect_nccl(store, NcclLibrary(CONCERTO_FAKE_NCCL), std::make_unique<FakeDevice>(), rank, one.size, {},
                           limits);
+    }
+    if (one.kind == Kind::kStagedNccl) {
+      return connect_staged_nccl(store, NcclLibrary(CONCERTO_FAKE_NCCL), std::make_unique<FakeDevice>(),
+                                 std::make_unique<FakeDevice>(FakeDevice::Copies::kOwnMemory), rank, one.size, {},
+                                 limits);
     }
     GlooOptions options;
     options.address = "127.0.0.1";
