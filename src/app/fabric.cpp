@@ -5,7 +5,9 @@
 #include <array>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <set>
+#include <utility>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -38,13 +40,50 @@ bool is_loopback(const std::string& address) {
 }
 
 RankPlace place_of_this_process(const ClusterConfig& cluster) {
-  RankPlace place{host_name(), network_of_this_process(), "", ""};
+  RankPlace place{host_name(), network_of_this_process(), "", "", "", ""};
   try {
     place.address = gloo_address({cluster.network_interface, "", ""});
   } catch (const Error& error) {
     place.why = error.what();
   }
   return place;
+}
+
+void find_device(RankPlace& place, const ClusterConfig& cluster, bool computes_on_gpu) {
+  if (cluster.collectives == "gloo") {
+    place.no_device = "NCCL is not asked for";
+  } else if (cluster.collectives == "auto" && !computes_on_gpu) {
+    place.no_device = "it does not compute on a GPU";
+  } else {
+    try {
+      place.device = nccl_device_place({});
+    } catch (const Error& error) {
+      place.no_device = error.message();
+    }
+  }
+}
+
+CollectivesChoice choose_collectives(const ClusterConfig& cluster, const std::vector<RankPlace>& places) {
+  if (cluster.collectives == "gloo") return {"gloo", ""};
+  const bool is_asked_for = cluster.collectives == "nccl";
+  const std::string where = R"(cluster.collectives = "nccl")";
+  std::map<std::pair<std::string, std::string>, std::size_t> users;
+  for (std::size_t rank = 0; rank < places.size(); ++rank) {
+    const RankPlace& place = places[rank];
+    if (place.device.empty()) {
+      const std::string why = fmt::format("rank {} on {}: {}", rank, place.host, place.no_device);
+      if (is_asked_for) throw Error(ErrorCode::kUnsupported, why, where);
+      return {"gloo", why};
+    }
+    const auto [other, is_first] = users.try_emplace({place.network, place.device}, rank);
+    if (is_first) continue;
+    const std::string why =
+        fmt::format("ranks {} and {} on {} share the GPU at {}, and NCCL connects only ranks with one each",
+                    other->second, rank, place.host, place.device);
+    if (is_asked_for) throw Error(ErrorCode::kBadInput, why, where);
+    return {"gloo", why};
+  }
+  return {"nccl", ""};
 }
 
 std::vector<std::string> addresses_used(const std::vector<RankPlace>& places, const ClusterConfig& cluster) {

@@ -15,11 +15,25 @@ struct RankPlace {
   std::string network;  ///< the same for processes that share a loopback: of one machine, and one namespace in it
   std::string address;  ///< at which others would reach it, a number; empty: none, and `why` says why
   std::string why;
+  std::string device;  ///< "0000:17:00.0": the GPU to which NCCL would connect it; empty: none, `no_device` says why
+  std::string no_device;
   friend bool operator==(const RankPlace&, const RankPlace&) = default;
 };
 
 /// Of this process. An interface or name that does not lead to an address of this machine is told in `why`.
 [[nodiscard]] RankPlace place_of_this_process(const ClusterConfig& cluster);
+
+/// Fills in the device, where cluster.collectives may need one: loads NCCL and CUDA's runtime.
+void find_device(RankPlace& place, const ClusterConfig& cluster, bool computes_on_gpu);
+
+/// What connects the ranks: "gloo" or "nccl"; and why not NCCL, where that was left open.
+struct CollectivesChoice {
+  std::string name;
+  std::string why;
+};
+/// Auto is NCCL where every rank has a device of its own, else gloo. Pure: all ranks choose alike. Error{kUnsupported}
+/// where NCCL is asked for by its name and a rank has no device; kBadInput where two have the same one.
+[[nodiscard]] CollectivesChoice choose_collectives(const ClusterConfig& cluster, const std::vector<RankPlace>& places);
 
 /// At which address each rank is reached: loopback where all share it and no interface is configured, else its own.
 /// Pure. Error{kBadInput} for a rank that has none, and for one whose address leads nowhere from other machines.

@@ -38,7 +38,8 @@ Collective collective_of(const JobEnvironment& job, const RankedInputs& inputs, 
                            job.world_size, wish);
 }
 
-RankFacts facts_of(const JobEnvironment& job, const RankedInputs& inputs, Collective collective) {
+RankFacts facts_of(const JobEnvironment& job, const RankedInputs& inputs, Collective collective,
+                   const Backend& backend) {
   const Dataset& train = inputs.data.train;
   const RowIndex users = train.lengths(Side::kUsers).rows;
   const RowIndex items = train.lengths(Side::kItems).rows;
@@ -52,20 +53,29 @@ RankFacts facts_of(const JobEnvironment& job, const RankedInputs& inputs, Collec
   facts.data_digest = inputs.data.digest;
   facts.data_words = fmt::format("{} users, {} items, {} entries", users, items, train.entries());
   facts.place = place_of_this_process(inputs.config.cluster);
+  find_device(facts.place, inputs.config.cluster, backend.name() == "cuda");
   facts.process = static_cast<std::uint64_t>(getpid());
   facts.incarnation = job.incarnation;
   return facts;
 }
 
 std::unique_ptr<Communicator> connect(const JobEnvironment& job, Store& store, const Config& config,
-                                      const std::string& address) {
-  GlooOptions options;
-  options.address = address;
-  options.prefix = fmt::format("collectives/{}", kMembershipEpoch);
+                                      const std::string& collectives, const std::string& address) {
+  const std::string prefix = fmt::format("collectives/{}", kMembershipEpoch);
   CommLimits limits;
   limits.operation = milliseconds(config.cluster.operation_limit_ms);
   limits.connect = milliseconds(config.cluster.meet_limit_ms);
-  auto made = make_gloo_communicator(store, job.rank, job.world_size, options, limits);
+  auto made = [&] {
+    if (collectives == "nccl") {
+      NcclOptions options;
+      options.prefix = prefix;
+      return make_staged_nccl_communicator(store, job.rank, job.world_size, options, limits);
+    }
+    GlooOptions options;
+    options.address = address;
+    options.prefix = prefix;
+    return make_gloo_communicator(store, job.rank, job.world_size, options, limits);
+  }();
   if (!made) throw Error(ErrorCode::kIo, made.failure().message, "connecting ranks");
   return std::move(made).value();
 }
@@ -98,16 +108,18 @@ RankedTraining::RankedTraining(const JobEnvironment& job, Store& store, const Ra
     throw;
   }
   load_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  const std::vector<RankFacts> ranks =
-      meet(store, job, facts_of(job, inputs, sharding_.collective), milliseconds(config.cluster.meet_limit_ms));
+  const std::vector<RankFacts> ranks = meet(store, job, facts_of(job, inputs, sharding_.collective, engine.backend()),
+                                            milliseconds(config.cluster.meet_limit_ms));
   std::vector<RankPlace> places;
   for (const RankFacts& rank : ranks) places.push_back(rank.place);
+  const CollectivesChoice collectives = choose_collectives(config.cluster, places);
   const std::vector<std::string> addresses = addresses_used(places, config.cluster);
   links_in_the_clear_ = links_between_machines(places, addresses);
-  require_allowed(config.security, "gloo", links_in_the_clear_);
-  communicator_ = connect(job, store, config, addresses[job.rank]);
-  log.info(fmt::format("rank {} of {} has met the others; {} connects them", job.rank, job.world_size,
-                       communicator_->name()));
+  require_allowed(config.security, collectives.name, links_in_the_clear_);
+  communicator_ = connect(job, store, config, collectives.name, addresses[job.rank]);
+  const std::string why = collectives.why.empty() ? "" : fmt::format(" (not NCCL: {})", collectives.why);
+  log.info(fmt::format("rank {} of {} has met the others; {} connects them{}", job.rank, job.world_size,
+                       communicator_->name(), why));
 }
 
 TrainResult RankedTraining::train(const TrainObserver& observer, const std::stop_token& stop, ReplicationFacts& facts) {

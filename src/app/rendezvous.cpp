@@ -68,10 +68,11 @@ std::string facts_key(Rank rank) {
 }
 
 std::string facts_to_json(const RankFacts& facts) {
-  return Json{{"version", facts.version},         {"world_size", facts.world_size},   {"config", facts.config_json},
-              {"data_digest", facts.data_digest}, {"data", facts.data_words},         {"host", facts.place.host},
-              {"process", facts.process},         {"incarnation", facts.incarnation}, {"network", facts.place.network},
-              {"address", facts.place.address},   {"no_address", facts.place.why}}
+  return Json{{"version", facts.version},          {"world_size", facts.world_size},   {"config", facts.config_json},
+              {"data_digest", facts.data_digest},  {"data", facts.data_words},         {"host", facts.place.host},
+              {"process", facts.process},          {"incarnation", facts.incarnation}, {"network", facts.place.network},
+              {"address", facts.place.address},    {"no_address", facts.place.why},    {"device", facts.place.device},
+              {"no_device", facts.place.no_device}}
       .dump();
 }
 
@@ -84,8 +85,9 @@ RankFacts parse_facts(const std::string& text) {
     facts.config_json = json.at("config").get<std::string>();
     facts.data_digest = json.at("data_digest").get<std::uint64_t>();
     facts.data_words = json.at("data").get<std::string>();
-    facts.place = {json.at("host").get<std::string>(), json.at("network").get<std::string>(),
-                   json.at("address").get<std::string>(), json.at("no_address").get<std::string>()};
+    facts.place = {json.at("host").get<std::string>(),    json.at("network").get<std::string>(),
+                   json.at("address").get<std::string>(), json.at("no_address").get<std::string>(),
+                   json.at("device").get<std::string>(),  json.at("no_device").get<std::string>()};
     facts.process = json.at("process").get<std::uint64_t>();
     facts.incarnation = json.at("incarnation").get<Incarnation>();
     return facts;

@@ -81,14 +81,6 @@ class Checker {
       fail("cluster.store",
            fmt::format(R"(cluster.store is "embedded" or "etcd://HOST:PORT[,HOST:PORT...]", not "{}")", store));
     }
-    if (config_.cluster.collectives == "nccl") {
-      const auto place = places_.find("cluster.collectives");
-      throw Error(
-          ErrorCode::kUnsupported,
-          "cluster.collectives = \"nccl\" is not served by this version yet: ranks exchange rows in host memory, "
-          "which NCCL does not take; use gloo",
-          place == places_.end() ? "cluster.collectives" : place->second);
-    }
     if (config_.security.certificate.empty() != config_.security.private_key.empty()) {
       const bool has_key = config_.security.certificate.empty();
       fail(has_key ? "security.private_key" : "security.certificate",

@@ -151,10 +151,12 @@ const std::vector<KeyRule>& rules() {
        "where ranks meet: embedded, the store that the launcher names; or etcd://HOST:PORT[,HOST:PORT...], which must "
        "be the launcher's --rendezvous too"},
       {"cluster.collectives", WordKey{at<&Config::cluster, &ClusterConfig::collectives>, kCollectives},
-       "how factors travel between ranks; auto is gloo (TCP)"},
+       "what connects the ranks: gloo (TCP); nccl, which needs a GPU for each rank (not yet run on a device); auto: "
+       "nccl "
+       "where each rank computes on a GPU of its own and NCCL is found, else gloo, and the log says why"},
       {"cluster.network_interface", TextKey{at<&Config::cluster, &ClusterConfig::network_interface>},
        "of gloo, such as \"eth0\"; by default the one that the machine's name leads to, or loopback within one "
-       "machine"},
+       "machine; NCCL chooses for itself, or by NCCL_SOCKET_IFNAME"},
       {"cluster.meet_limit_ms", CountKey{at<&Config::cluster, &ClusterConfig::meet_limit_ms>, 1, kMostMilliseconds},
        "how long ranks wait for each other at the start"},
       {"cluster.operation_limit_ms",

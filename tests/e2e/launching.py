@@ -57,10 +57,10 @@ class LaunchingTest(unittest.TestCase):
         """With this shell script as each rank."""
         return self.launch("--nproc-per-node", ranks, *options, "--", "sh", "-c", script, environment=environment)
 
-    def start(self, *arguments, out=subprocess.PIPE):
+    def start(self, *arguments, out=subprocess.PIPE, environment=None):
         process = subprocess.Popen([LAUNCHER, *map(str, arguments)], cwd=self.scratch, text=True,
                                    stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.PIPE,
-                                   env=clean_environment())
+                                   env=environment or clean_environment())
         self.addCleanup(self.end, process)
         return process
 

@@ -86,9 +86,9 @@ class Communicator {
   [[nodiscard]] virtual Rank size() const noexcept = 0;
 
   // Starting operations. From one thread at a time. Those among all ranks end in the order in which they were started;
-  // the next ones begin while the first is under way. Buffers are host memory (nccl: device memory, whose contents are
-  // ready when the stream that it was made with reaches the call). The time limit of an operation counts from the
-  // call: from the moment that this rank's inputs are ready.
+  // the next ones begin while the first is under way. Buffers are host memory (nccl, unless staged: device memory,
+  // whose contents are ready when the stream that it was made with reaches the call). The time limit of an operation
+  // counts from the call: from the moment that this rank's inputs are ready.
 
   /// Every rank has the same layout of `buffer` and list of blocks; it fills those it owns, and afterwards all are
   /// filled. Blocks may differ in size, be empty, and lie in any order; they do not overlap. Sends (size - 1) / size of

@@ -70,6 +70,10 @@ struct NcclOptions {
   std::function<void(const std::string& what)> on_hung_abort;
 };
 
+/// Where on its machine's bus the device is that a communicator with these options would use: "0000:17:00.0". Ranks
+/// that share one cannot be connected. Error{kUnsupported} where NCCL, CUDA's runtime or the device is not there.
+[[nodiscard]] std::string nccl_device_place(const NcclOptions& options);
+
 /// Why make_nccl_communicator cannot be used on this machine; empty: it can, as far as libraries go.
 [[nodiscard]] std::string nccl_obstacle(const NcclOptions& options);
 

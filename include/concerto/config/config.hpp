@@ -79,7 +79,7 @@ struct ReplicationConfig {
 /// How ranks reach each other, and when one counts as lost.
 struct ClusterConfig {
   std::string store = "embedded";    ///< "embedded": the launcher's; "etcd://HOST:PORT[,HOST:PORT...]"
-  std::string collectives = "auto";  ///< "auto", "gloo"
+  std::string collectives = "auto";  ///< "auto", "gloo", "nccl"
   std::string network_interface;     ///< of gloo; empty: by the name of the machine, or loopback within one
   std::uint32_t meet_limit_ms = 60'000;
   std::uint32_t operation_limit_ms = 120'000;

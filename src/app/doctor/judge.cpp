@@ -257,8 +257,16 @@ class Judge {
 
   void nccl(const Facts& facts) {
     const std::string version = facts.nccl.empty() ? "not found" : facts.nccl;
-    const std::string obstacle = facts.nccl_obstacle.empty() ? "" : "; " + facts.nccl_obstacle;
-    found_.ok("nccl", facts.rank, fmt::format("{}{}; ranks use gloo", version, obstacle));
+    const std::string& collectives = expected_.config.cluster.collectives;
+    const bool is_there = facts.nccl_obstacle.empty();
+    if (collectives == "nccl" && !is_there) {
+      found_.problem("nccl", facts.rank, fmt::format("{}; {}", version, facts.nccl_obstacle),
+                     "cluster.collectives = \"gloo\", or NCCL and a GPU for each rank");
+    } else if (is_there) {
+      found_.ok("nccl", facts.rank, version);
+    } else {
+      found_.ok("nccl", facts.rank, fmt::format("{}; {}; ranks use gloo", version, facts.nccl_obstacle));
+    }
   }
 
   void memory(const Facts& facts) {

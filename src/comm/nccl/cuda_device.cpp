@@ -1,4 +1,5 @@
 // A device by CUDA's runtime, whose functions are declared here from its public interface and loaded when needed.
+#include <array>
 #include <stdexcept>
 
 #include <fmt/format.h>
@@ -20,6 +21,7 @@ constexpr int kAnyDirection = 4;        ///< cudaMemcpyDefault
 
 struct Runtime {
   Status (*set_device)(int device) = nullptr;
+  Status (*bus_id)(char* name, int length, int device) = nullptr;
   Status (*stream_create)(void** stream, unsigned flags) = nullptr;
   Status (*stream_destroy)(void* stream) = nullptr;
   Status (*stream_wait_event)(void* stream, void* event, unsigned flags) = nullptr;
@@ -40,6 +42,7 @@ class CudaDevice final : public NcclDevice {
   CudaDevice(const std::string& path, int device)
       : library_(path, {"libcudart.so.13", "libcudart.so.12"}, "cuda_runtime"), device_(device) {
     library_.resolve("cudaSetDevice", cuda_.set_device);
+    library_.resolve("cudaDeviceGetPCIBusId", cuda_.bus_id);
     library_.resolve("cudaStreamCreateWithFlags", cuda_.stream_create);
     library_.resolve("cudaStreamDestroy", cuda_.stream_destroy);
     library_.resolve("cudaStreamWaitEvent", cuda_.stream_wait_event);
@@ -56,6 +59,12 @@ class CudaDevice final : public NcclDevice {
     if (const Status status = cuda_.set_device(device); status != 0) {
       throw Error(ErrorCode::kUnsupported, fmt::format("device {}: {}", device, cuda_.error_string(status)));
     }
+  }
+
+  [[nodiscard]] std::string place() override {
+    std::array<char, 32> name{};
+    check(cuda_.bus_id(name.data(), static_cast<int>(name.size()) - 1, device_), "say where it is");
+    return name.data();
   }
 
   [[nodiscard]] Stream open_stream() override {

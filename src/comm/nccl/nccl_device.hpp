@@ -15,6 +15,9 @@ class NcclDevice {
   using Mark = void*;    ///< a place in a stream
   virtual ~NcclDevice() = default;
 
+  /// Where it is on its machine's bus: "0000:17:00.0".
+  [[nodiscard]] virtual std::string place() = 0;
+
   [[nodiscard]] virtual Stream open_stream() = 0;
   virtual void close_stream(Stream stream) noexcept = 0;
   /// The place that `stream` has reached when all that it holds now is done.

@@ -116,10 +116,19 @@ Result<std::unique_ptr<Communicator>> make_staged_nccl_communicator(Store& store
                              open_cuda_device(options.cuda_runtime, options.device), rank, size, options, limits);
 }
 
+std::string nccl_device_place(const NcclOptions& options) {
+  const NcclLibrary library(options.library);
+  const auto device = open_cuda_device(options.cuda_runtime, options.device);
+  try {
+    return device->place();
+  } catch (const std::runtime_error& error) {
+    refuse_device(options, error);
+  }
+}
+
 std::string nccl_obstacle(const NcclOptions& options) {
   try {
-    const NcclLibrary library(options.library);
-    const auto device = open_cuda_device(options.cuda_runtime, options.device);
+    (void)nccl_device_place(options);
   } catch (const Error& error) {
     return error.message();
   }

@@ -10,6 +10,7 @@
 #include <memory>
 #include <mutex>
 #include <stdexcept>
+#include <string>
 
 #include "concerto/base/check.hpp"
 
@@ -22,7 +23,7 @@ class FakeDevice final : public NcclDevice {
  public:
   enum class Copies : std::uint8_t {
     kAny,        ///< "device memory" is whatever a test says it is
-    kOwnMemory,  ///< between allocate_on_host() and allocate() alone; anything else ends the process
+    kOwnMemory,  ///< within allocate() and allocate_on_host(); anything else ends the process
   };
   explicit FakeDevice(Copies copies = Copies::kAny, std::size_t capacity = std::numeric_limits<std::size_t>::max())
       : copies_(copies), capacity_(capacity) {}
@@ -36,6 +37,7 @@ class FakeDevice final : public NcclDevice {
     return allocated_;
   }
 
+  [[nodiscard]] std::string place() override { return "0000:00:00.0"; }
   [[nodiscard]] Stream open_stream() override { return new FakeStream; }
   void close_stream(Stream stream) noexcept override { delete static_cast<FakeStream*>(stream); }
 
@@ -76,9 +78,10 @@ class FakeDevice final : public NcclDevice {
   void copy(Stream stream, std::byte* to, const std::byte* from, std::size_t bytes) override {
     if (copies_ == Copies::kOwnMemory) {
       const std::lock_guard lock(mutex_);
-      CONCERTO_CHECK((holds(on_device_, to, bytes) && holds(on_host_, from, bytes)) ||
-                         (holds(on_host_, to, bytes) && holds(on_device_, from, bytes)),
-                     "a copy not between pinned memory and the device");
+      for (const std::byte* end : {static_cast<const std::byte*>(to), from}) {
+        CONCERTO_CHECK(holds(on_device_, end, bytes) || holds(on_host_, end, bytes),
+                       "a copy of memory that is neither pinned nor the device's");
+      }
     }
     static_cast<FakeStream*>(stream)->put([=] { std::memcpy(to, from, bytes); });
   }

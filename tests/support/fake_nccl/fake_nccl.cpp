@@ -1,9 +1,10 @@
 // A libnccl whose devices are host memory and whose streams are FakeStream: the functions that Concerto loads, with
-// NCCL's rules. Ranks are threads of one process. Messages meet as on a device, without being stored: a sender waits
-// for its receiver, so that an order of calls that would hang on devices hangs here.
+// NCCL's rules. Ranks are threads of one process; where FAKE_NCCL_PROCESSES is set, processes. A sender waits for its
+// receiver, so that an order of calls that would hang on devices hangs here.
 #include "support/fake_nccl/fake_nccl.hpp"
 
 #include <condition_variable>
+#include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <map>
@@ -13,15 +14,20 @@
 #include <utility>
 #include <vector>
 
+#include <unistd.h>
+
 #include "nccl_api.hpp"
 #include "support/fake_nccl/fake_stream.hpp"
+#include "support/fake_nccl/process_links.hpp"
 
 namespace concerto::nccl {
 
 struct Offer {
-  const void* bytes;
-  std::size_t size;
+  const void* bytes = nullptr;
+  std::size_t size = 0;
   bool is_taken = false;
+  ProcessLinks::Bytes stored{};         ///< from another process
+  std::function<void()> tell_sender{};  ///< there
 };
 
 /// The ranks that were made with one unique id.
@@ -39,6 +45,7 @@ struct CommunicatorObject {
   bool is_aborted = false;
   bool is_connected = false;
   bool is_finishing = false;
+  std::unique_ptr<ProcessLinks> links;  ///< null: the others are threads of this process
 };
 
 struct Message {
@@ -75,13 +82,20 @@ Group& group() {
   return one;
 }
 
+bool leaves_process(const Message& one) {
+  return one.comm->links && one.from == one.comm->rank && one.to != one.comm->rank;
+}
+
 /// All messages of a launch at once: offers first, then what is received, then the wait for what was sent.
 void carry_out(const std::vector<Message>& messages) {
+  for (const Message& one : messages) {
+    if (leaves_process(one)) one.comm->links->send(one.to, one.give, one.size);
+  }
   World& all = world();
   std::unique_lock lock(all.mutex);
   std::vector<std::pair<Comm, std::shared_ptr<Offer>>> offered;
   for (const Message& one : messages) {
-    if (one.from != one.comm->rank) continue;
+    if (one.from != one.comm->rank || leaves_process(one)) continue;
     auto offer = std::make_shared<Offer>(Offer{one.give, one.size});
     one.comm->clique->offers[{one.from, one.to}].push_back(offer);
     offered.emplace_back(one.comm, std::move(offer));
@@ -98,11 +112,36 @@ void carry_out(const std::vector<Message>& messages) {
     if (offer->size == one.size && one.size > 0) std::memmove(one.take, offer->bytes, one.size);
     offer->is_taken = true;
     all.changed.notify_all();
+    if (offer->tell_sender) offer->tell_sender();
   }
   for (const auto& [comm, offer] : offered) {
     all.changed.wait(lock, [&, comm = comm, offer = offer] { return comm->is_aborted || offer->is_taken; });
     if (comm->is_aborted) return;
   }
+  for (const Message& one : messages) {
+    if (!leaves_process(one)) continue;
+    lock.unlock();
+    const bool is_taken = one.comm->links->await_taken(one.to);
+    lock.lock();
+    if (!is_taken) all.changed.wait(lock, [&] { return one.comm->is_aborted; });
+  }
+}
+
+/// What comes from other processes lies among the offers as what threads of this one give.
+std::unique_ptr<ProcessLinks> link_processes(const std::string& name, int rank, int ranks,
+                                             const std::shared_ptr<Clique>& clique) {
+  return std::make_unique<ProcessLinks>(
+      name, rank, ranks, [clique, rank](int from, ProcessLinks::Bytes bytes, std::function<void()> taken) {
+        auto offer = std::make_shared<Offer>();
+        offer->stored = std::move(bytes);
+        offer->bytes = offer->stored.data();
+        offer->size = offer->stored.size();
+        offer->tell_sender = std::move(taken);
+        World& all = world();
+        const std::lock_guard lock(all.mutex);
+        clique->offers[{from, rank}].push_back(std::move(offer));
+        all.changed.notify_all();
+      });
 }
 
 bool reached(const std::map<int, int>& limits, const CommunicatorObject& comm) {
@@ -155,7 +194,7 @@ Status ncclGetVersion(int* version) {
 Status ncclGetUniqueId(UniqueId* id) {
   const std::lock_guard lock(world().mutex);
   std::memset(id, 0, sizeof(*id));
-  const std::string name = "fake " + std::to_string(world().next_id++);
+  const std::string name = "fake " + std::to_string(getpid()) + " " + std::to_string(world().next_id++);
   std::memcpy(id->bytes, name.c_str(), name.size());
   return Status::kSuccess;
 }
@@ -169,7 +208,8 @@ Status ncclCommInitRankConfig(Comm* comm, int ranks, UniqueId id, int rank, Conf
   std::shared_ptr<Clique>& clique = all.cliques[id.bytes];
   if (!clique) clique = std::make_shared<Clique>();
   ++clique->present;
-  *comm = new CommunicatorObject{clique, rank, ranks, 0, all.orders.slow_polls, false, false, false};
+  *comm = new CommunicatorObject{clique, rank, ranks, 0, all.orders.slow_polls, false, false, false, nullptr};
+  if (std::getenv("FAKE_NCCL_PROCESSES") != nullptr) (*comm)->links = link_processes(id.bytes, rank, ranks, clique);
   ++all.report.made;
   return Status::kInProgress;
 }
@@ -184,7 +224,8 @@ Status ncclCommGetAsyncError(Comm comm, Status* error) {
     --comm->polls_left;
     *error = Status::kInProgress;
   } else if (!comm->is_connected) {
-    comm->is_connected = comm->clique->present == comm->ranks && comm->rank != all.orders.never_connects;
+    const bool are_here = comm->links ? comm->links->connect() : comm->clique->present == comm->ranks;
+    comm->is_connected = are_here && comm->rank != all.orders.never_connects;
     if (!comm->is_connected) *error = Status::kInProgress;
   } else if (comm->is_finishing && all.orders.hang_finalize) {
     *error = Status::kInProgress;
@@ -200,9 +241,11 @@ Status ncclCommFinalize(Comm comm) {
 }
 
 Status ncclCommDestroy(Comm comm) {
-  const std::lock_guard lock(world().mutex);
-  if (!comm->is_finishing || comm->polls_left > 0) ++world().report.misused;
-  ++world().report.destroyed;
+  {
+    const std::lock_guard lock(world().mutex);
+    if (!comm->is_finishing || comm->polls_left > 0) ++world().report.misused;
+    ++world().report.destroyed;
+  }
   delete comm;
   return Status::kSuccess;
 }
@@ -213,6 +256,7 @@ Status ncclCommAbort(Comm comm) {
   std::unique_lock lock(all.mutex);
   all.changed.wait(lock, [&] { return !all.orders.hang_abort; });
   comm->is_aborted = true;
+  if (comm->links) comm->links->close();
   ++all.report.aborted;
   all.changed.notify_all();
   static std::vector<std::unique_ptr<CommunicatorObject>> aborted;

@@ -28,7 +28,7 @@ Facts healthy(Rank rank = 0) {
   Facts facts;
   facts.rank = rank;
   const std::string address = "10.0.0." + std::to_string(rank + 1);
-  facts.place = {"h" + std::to_string(rank), "boot-" + std::to_string(rank), address, ""};
+  facts.place = {"h" + std::to_string(rank), "boot-" + std::to_string(rank), address, "", "", ""};
   facts.interfaces = {"lo 127.0.0.1", "eth0 " + address};
   facts.name_addresses = {address};
   facts.open_files = 1024;
@@ -177,6 +177,21 @@ TEST(Doctor, AGpuMattersWhereItIsAskedFor) {
   expected.config.compute.backend = "auto";
   EXPECT_THAT(judge(expected, {healthy()}),
               Contains(finding(Level::kOk, "gpu", {0}, "no NVIDIA driver; auto takes the cpu: no GPU", "")));
+}
+
+TEST(Doctor, NcclMattersWhereItIsAskedFor) {
+  Expectations expected = expecting();
+  Facts facts = healthy();
+  facts.nccl = "2.28.9";
+  facts.nccl_obstacle = "device 0: no device";
+  EXPECT_THAT(judge(expected, {facts}),
+              Contains(finding(Level::kOk, "nccl", {0}, "2.28.9; device 0: no device; ranks use gloo", "")));
+  expected.config.cluster.collectives = "nccl";
+  EXPECT_THAT(trouble(expected, {facts}),
+              ElementsAre(finding(Level::kProblem, "nccl", {0}, "2.28.9; device 0: no device",
+                                  "cluster.collectives = \"gloo\"")));
+  facts.nccl_obstacle = "";
+  EXPECT_THAT(trouble(expected, {facts}), IsEmpty());
 }
 
 TEST(Doctor, MemoryOfARankAndOfItsMachine) {

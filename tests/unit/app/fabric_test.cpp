@@ -25,9 +25,64 @@ std::string error_of(const Call& call) {
 }
 
 // Two machines of one name, as containers often are.
-const RankPlace kHere{"node", "boot-1 net:[1]", "10.0.0.1", ""};
-const RankPlace kThere{"node", "boot-2 net:[1]", "10.0.0.2", ""};
-const RankPlace kBeside{"node", "boot-1 net:[2]", "10.0.0.3", ""};  // another namespace of the first
+const RankPlace kHere{"node", "boot-1 net:[1]", "10.0.0.1", "", "", ""};
+const RankPlace kThere{"node", "boot-2 net:[1]", "10.0.0.2", "", "", ""};
+const RankPlace kBeside{"node", "boot-1 net:[2]", "10.0.0.3", "", "", ""};  // another namespace of the first
+
+RankPlace with_device(RankPlace place, const std::string& device) {
+  place.device = device;
+  return place;
+}
+
+RankPlace without_device(RankPlace place, const std::string& why) {
+  place.no_device = why;
+  return place;
+}
+
+TEST(Fabric, AutoIsNcclWhereEachRankHasADeviceOfItsOwn) {
+  ClusterConfig cluster;
+  const RankPlace first = with_device(kHere, "0000:17:00.0");
+  const RankPlace second = with_device(kHere, "0000:65:00.0");
+  const RankPlace elsewhere = with_device(kThere, "0000:17:00.0");
+  EXPECT_EQ(choose_collectives(cluster, {first, second, elsewhere}).name, "nccl");
+  const CollectivesChoice shared = choose_collectives(cluster, {first, elsewhere, first});
+  EXPECT_EQ(shared.name, "gloo");
+  EXPECT_THAT(shared.why, HasSubstr("ranks 0 and 2 on node share the GPU at 0000:17:00.0"));
+  const CollectivesChoice lacking = choose_collectives(cluster, {first, without_device(kThere, "no NCCL")});
+  EXPECT_EQ(lacking.name, "gloo");
+  EXPECT_EQ(lacking.why, "rank 1 on node: no NCCL");
+  cluster.collectives = "gloo";
+  EXPECT_EQ(choose_collectives(cluster, {first, second}).name, "gloo");
+}
+
+TEST(Fabric, NcclByItsNameNeedsADeviceForEachRank) {
+  ClusterConfig cluster;
+  cluster.collectives = "nccl";
+  const RankPlace first = with_device(kHere, "0000:17:00.0");
+  EXPECT_EQ(choose_collectives(cluster, {first}).name, "nccl");
+  EXPECT_THAT(error_of([&] {
+                return choose_collectives(cluster, {first, first});
+              }),
+              HasSubstr("ranks 0 and 1 on node"));
+  try {
+    (void)choose_collectives(cluster, {first, without_device(kThere, "no NCCL")});
+    FAIL() << "it was taken";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kUnsupported);
+    EXPECT_EQ(std::string(error.what()), "cluster.collectives = \"nccl\": rank 1 on node: no NCCL");
+  }
+}
+
+TEST(Fabric, OnlyWhoMayNeedADeviceLooksForOne) {
+  ClusterConfig cluster;
+  RankPlace place = kHere;
+  find_device(place, cluster, false);
+  EXPECT_EQ(place.no_device, "it does not compute on a GPU");
+  cluster.collectives = "gloo";
+  find_device(place, cluster, true);
+  EXPECT_EQ(place.no_device, "NCCL is not asked for");
+  EXPECT_EQ(place.device, "");
+}
 
 TEST(Fabric, RanksThatShareALoopbackUseIt) {
   RankPlace nameless = kHere;

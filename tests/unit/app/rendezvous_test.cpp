@@ -24,7 +24,7 @@ RankFacts facts_of(Rank world_size) {
   facts.config_json = R"({"solver": {"epochs": 3, "kind": "als"}})";
   facts.data_digest = 77;
   facts.data_words = "10 users, 20 items, 30 entries";
-  facts.place = {"here", "boot net", "10.0.0.1", ""};
+  facts.place = {"here", "boot net", "10.0.0.1", "", "0000:17:00.0", ""};
   facts.process = 4711;
   return facts;
 }

@@ -189,9 +189,6 @@ TEST(ConfigErrors, TablesOfLaterVersions) {
             "run.toml:6: replication.max_lag is not served by this version yet");
   EXPECT_EQ(unsupported("[replication.items]\nlevel = \"strong\"\n"),
             "run.toml:5: table [replication.items] is not served by this version yet");
-  EXPECT_EQ(unsupported("[cluster]\ncollectives = \"nccl\"\n"),
-            "run.toml:6: cluster.collectives = \"nccl\" is not served by this version yet: ranks exchange rows in host "
-            "memory, which NCCL does not take; use gloo");
   EXPECT_EQ(unsupported("snapshots = \"s\"\n"), "run.toml:5: output.snapshots is not served by this version yet");
   EXPECT_EQ(error_of("", {"replication.items.level=strong"}, ErrorCode::kUnsupported),
             "--set replication.items.level=strong: replication.items.level is not served by this version yet");
