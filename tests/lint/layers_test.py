@@ -48,6 +48,7 @@ FOLDERS = {
     "src/comm/embedded": (["base", "comm"], ["fmt"]),
     "src/comm/etcd": (["base", "comm"], ["fmt", "nlohmann", "curl", "posix"]),
     "src/replication": (["base", "comm", "replication"], []),
+    "src/replication/sound": (["base"], []),
     "src/node": (["base", "comm", "replication", "node"], ["fmt"]),
     "src/comm": (["base", "comm"], ["fmt", "posix"]),
     "src/comm/inproc": (["base", "comm"], ["fmt"]),
@@ -68,6 +69,8 @@ FOLDERS = {
 # Where a header in quotes may lie besides the folder of the file that includes it. A header of device/ is the device's
 # own in the library, the host machine's in tests: each has the same names.
 HEADER_FOLDERS = {
+    "src/replication": ["src/replication/sound"],
+    "src/replication/sound": ["src/replication"],
     "src/app/doctor": ["src/app"],
     "src/comm/inproc": ["src/comm"],
     "src/comm/tls": ["src/comm"],
