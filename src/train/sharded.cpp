@@ -297,9 +297,7 @@ void ShardedTrainer::Impl::measure(std::uint32_t epoch, bool stop) {
 
 bool ShardedTrainer::Impl::decide(std::uint32_t epoch) {
   measures_->compare_digests(epoch);
-  if (!all_finite(run_.users.host.factors) || !all_finite(run_.items.host.factors)) {
-    throw diverged_error(options_, epoch);
-  }
+  if (!measures_->is_finite()) throw diverged_error(options_, epoch);
   record_.loss = measures_->loss();
   if (record_.loss && !std::isfinite(*record_.loss)) throw diverged_error(options_, epoch);
   loss_rose_ = record_.loss && last_loss_ && *record_.loss > *last_loss_;

@@ -2,6 +2,9 @@
 // alike everywhere, copies that differ are noticed. SGD by rotation: rotation_test.cpp.
 #include "concerto/train/sharded.hpp"
 
+#include <limits>
+#include <map>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -9,6 +12,7 @@
 #include "concerto/compute/backends.hpp"
 
 #include "ranks.hpp"
+#include "recording_backend.hpp"
 #include "support/same_bytes.hpp"
 
 namespace concerto {
@@ -105,6 +109,44 @@ TEST(Sharded, ACopyThatDiffersIsNoticedAndNamed) {
     EXPECT_THAT(error.what(), HasSubstr("copies differ"));
     EXPECT_THAT(error.what(), HasSubstr("of items (rows "));
     EXPECT_THAT(error.what(), HasSubstr("on rank 2"));
+  }
+}
+
+/// Solves some row of a table of so many rows to what is not finite, in the second of its epochs.
+class DivergingBackend final : public test::RecordingBackend {
+ public:
+  explicit DivergingBackend(RowIndex table_rows) : table_rows_(table_rows) {}
+  void read_rows(const Buffer& table, RowRange rows, FactorTable& host) const override {
+    RecordingBackend::read_rows(table, rows, host);
+    if (host.rows() != table_rows_ || rows.size() == 0) return;
+    if (++reads_of_[rows.begin] == 2) host.row(rows.begin)[3] = std::numeric_limits<float>::infinity();
+  }
+
+ private:
+  RowIndex table_rows_;
+  mutable std::map<RowIndex, int> reads_of_;
+};
+
+TEST(Sharded, RowsThatAreNotFiniteOnOneRankEndTheRunOnAllAlike) {
+  const Dataset data = planted_data(700, 300);
+  for (const Collective collective : {Collective::kFactors, Collective::kGrams}) {
+    Case c{&data, nullptr, nullptr, options_for(ObjectiveKind::kExplicit, SolverKind::kAls), 0, collective, {}};
+    c.options.evaluate_every = 50;  // no loss tells of it
+    c.backend = [](Rank rank) -> std::unique_ptr<Backend> {
+      if (rank == 2) return std::make_unique<DivergingBackend>(700);
+      return make_reference_backend();
+    };
+    Ranks run(c, 3);
+    EXPECT_THROW(run.run(), Error);
+    EXPECT_EQ(run.member(0).epochs.size(), 1U);
+    for (Rank r = 0; r < 3; ++r) {
+      try {
+        (void)run.member(r).trainer->decide(2);
+        ADD_FAILURE() << "rank " << r << " goes on";
+      } catch (const Error& error) {
+        EXPECT_THAT(error.what(), HasSubstr("training diverged")) << "rank " << r;
+      }
+    }
   }
 }
 
