@@ -19,6 +19,20 @@ namespace concerto {
 struct HostRows {
   FactorTable factors;
   std::vector<float> state;  ///< empty: none
+
+  /// A checksum of all that the rows are. Copies nothing.
+  [[nodiscard]] std::uint64_t digest(RowRange rows) const {
+    ChecksumStream stream;
+    const auto add = [&](std::span<const float> values) { stream.update(std::as_bytes(values)); };
+    if (factors.stride() == factors.shape().rank) {
+      add({factors.data() + rows.begin * factors.stride(), rows.size() * factors.stride()});
+    } else {
+      for (RowIndex r = rows.begin; r < rows.end; ++r) add(factors.row(r));
+    }
+    if (factors.shape().biases) add(factors.biases().subspan(rows.begin, rows.size()));
+    if (!state.empty()) add(std::span(state).subspan(rows.begin, rows.size()));
+    return stream.digest();
+  }
 };
 
 /// The whole table's place in a buffer; which rows of it are up to date is the user's to know. Host memory.
@@ -38,7 +52,18 @@ class PackedRows {
     return bytes().subspan(offset(rows.begin), bytes_of(rows.size()));
   }
 
-  void pack(const HostRows& host, RowRange rows) { pack(host, rows, buffer_.data() + offset(rows.begin)); }
+  void pack(const HostRows& host, RowRange rows) {
+    std::byte* to = buffer_.data() + offset(rows.begin);
+    const auto put = [&to](const float* from, std::size_t count) {
+      std::memcpy(to, from, count * sizeof(float));
+      to += count * sizeof(float);
+    };
+    for (RowIndex r = rows.begin; r < rows.end; ++r) {
+      put(host.factors.row(r).data(), rank_);
+      if (biases_) put(&host.factors.biases()[r], 1);
+      if (has_state_) put(&host.state[r], 1);
+    }
+  }
   void unpack(RowRange rows, HostRows& host) const {
     const std::byte* from = buffer_.data() + offset(rows.begin);
     const auto take = [&from](float* to, std::size_t count) {
@@ -51,26 +76,8 @@ class PackedRows {
       if (has_state_) take(&host.state[r], 1);
     }
   }
-  /// The checksum of the rows as they would travel.
-  [[nodiscard]] std::uint64_t digest(const HostRows& host, RowRange rows) const {
-    std::vector<std::byte> bytes(bytes_of(rows.size()));
-    pack(host, rows, bytes.data());
-    return checksum(bytes);
-  }
 
  private:
-  void pack(const HostRows& host, RowRange rows, std::byte* to) const {
-    const auto put = [&to](const float* from, std::size_t count) {
-      std::memcpy(to, from, count * sizeof(float));
-      to += count * sizeof(float);
-    };
-    for (RowIndex r = rows.begin; r < rows.end; ++r) {
-      put(host.factors.row(r).data(), rank_);
-      if (biases_) put(&host.factors.biases()[r], 1);
-      if (has_state_) put(&host.state[r], 1);
-    }
-  }
-
   std::uint32_t rank_ = 0;
   bool biases_ = false;
   bool has_state_ = false;

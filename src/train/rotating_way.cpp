@@ -72,7 +72,10 @@ class RotatingWay final : public ShardedWay {
   void install_block(const BlockPass& pass) override { take_up(pass.part); }
 
   void end_epoch() override {
-    for (const RowRange rows : run_.users.own) run_.users.read(run_.backend, rows);
+    for (const RowRange rows : run_.users.own) run_.users.read_solved(run_.backend, rows);
+    for (const RowRange rows : run_.items.own) {
+      run_.items.is_finite = run_.items.is_finite && all_finite(run_.items.host.factors, rows);
+    }
   }
 
   void settle() override { CONCERTO_CHECK(false, "sgd has no momentum to settle"); }

@@ -10,6 +10,14 @@
 #include "concerto/base/tree_sum.hpp"
 
 namespace concerto {
+namespace {
+
+/// What the first word of a rank's segment says.
+constexpr std::uint64_t kStops = 1;
+constexpr std::uint64_t kNotFinite = 2;
+
+}  // namespace
+
 ShardMeasures::ShardMeasures(ShardedRun& run, const SharedHeldOut& test, const SharedHeldOut& validation,
                              std::span<const RowIndex> item_order)
     : run_(run), item_order_(item_order) {
@@ -41,7 +49,8 @@ void ShardMeasures::measure(MeasurePlan plan, bool stop) {
   sums_.assign(layout_.bytes(), std::byte{0});
   if (plan_.has_loss) measure_chunks();
   std::size_t at = layout_.segment(run_.sharding.rank);
-  put_word(sums_, at, stop ? 1 : 0);
+  const bool is_finite = run_.users.is_finite && run_.items.is_finite;
+  put_word(sums_, at, (stop ? kStops : 0) | (is_finite ? 0 : kNotFinite));
   at += sizeof(std::uint64_t);
   if (test) test->write(std::span(sums_).subspan(at, layout_.test_bytes));
   at += layout_.test_bytes;
@@ -104,7 +113,7 @@ void ShardMeasures::write_digests(std::size_t at) {
   for (ShardedTable* mine : compared()) {
     for (const RowRange rows : mine->shards->blocks) {
       mine->read(run_.backend, rows);
-      put_word(sums_, at, mine->packed.digest(mine->host, rows));
+      put_word(sums_, at, mine->host.digest(rows));
       at += sizeof(std::uint64_t);
     }
   }
@@ -200,11 +209,19 @@ MetricValues ShardMeasures::added_up(const Part& part, const std::vector<Metric>
   return sums.values(part.whole);
 }
 
-bool ShardMeasures::does_anyone_stop() const {
+bool ShardMeasures::does_any_say(std::uint64_t flag) const {
   for (Rank r = 0; r < run_.sharding.ranks; ++r) {
-    if (word_at(sums_, layout_.segment(r)) != 0) return true;
+    if ((word_at(sums_, layout_.segment(r)) & flag) != 0) return true;
   }
   return false;
+}
+
+bool ShardMeasures::does_anyone_stop() const {
+  return does_any_say(kStops);
+}
+
+bool ShardMeasures::is_finite() const {
+  return !does_any_say(kNotFinite);
 }
 
 }  // namespace concerto

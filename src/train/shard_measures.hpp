@@ -1,5 +1,5 @@
 // What ranks measure of an epoch, each its share, and what comes out when all shares are added up alike everywhere: the
-// loss, metrics, requests to stop, and whether all copies are equal. All of it goes in one exchange.
+// loss, metrics, requests to stop, whether factors are finite and all copies equal. All of it goes in one exchange.
 #pragma once
 
 #include <cstdint>
@@ -44,6 +44,8 @@ class ShardMeasures {
   [[nodiscard]] std::optional<MetricValues> test() const;
   [[nodiscard]] std::optional<MetricValues> validation() const;
   [[nodiscard]] bool does_anyone_stop() const;
+  /// All rows of all ranks.
+  [[nodiscard]] bool is_finite() const;
 
  private:
   /// A part to measure on: all of it, and this rank's share.
@@ -58,6 +60,7 @@ class ShardMeasures {
   [[nodiscard]] double squared_scores();
   void write_digests(std::size_t at);
   [[nodiscard]] std::vector<ShardedTable*> compared() const;
+  [[nodiscard]] bool does_any_say(std::uint64_t flag) const;
   [[nodiscard]] MetricValues added_up(const Part& part, const std::vector<Metric>& metrics, std::size_t at) const;
   [[nodiscard]] std::vector<GatherBlock> blocks() const;
 

@@ -57,12 +57,15 @@ Exchange users_by_owner(ShardedRun& run) {
 
 std::uint32_t best_rounds(const TrainOptions& options, const RowLengths& users, const RowLengths& items, Rank ranks) {
   constexpr double kLeastWork = 2.5e8;  // multiply-adds of a step: some milliseconds of a core
+  constexpr double kLeastBytes = 2e6;   // of a step's rows: some milliseconds of a link of 1 to 10 Gbit/s
   constexpr double kFewest = 4;
   constexpr double kMost = 16;
   const WorkModel work = work_of(options);
-  const double sweep = work.per_entry * static_cast<double>(users.entries()) +
-                       work.per_row * (static_cast<double>(users.rows) + items.rows) / 2;
-  return static_cast<std::uint32_t>(std::clamp(sweep / ranks / kLeastWork, kFewest, kMost));
+  const double rows = (static_cast<double>(users.rows) + items.rows) / 2;
+  const double sweep = work.per_entry * static_cast<double>(users.entries()) + work.per_row * rows;
+  const double bytes = rows * options.rank * sizeof(float);
+  const double steps = std::max(sweep / kLeastWork, bytes / kLeastBytes) / ranks;
+  return static_cast<std::uint32_t>(std::clamp(steps, kFewest, kMost));
 }
 
 Rotation rotation_of(const TrainOptions& options, const ShardedOptions& sharding) {
@@ -294,9 +297,7 @@ void ShardedTrainer::Impl::measure(std::uint32_t epoch, bool stop) {
 
 bool ShardedTrainer::Impl::decide(std::uint32_t epoch) {
   measures_->compare_digests(epoch);
-  if (!all_finite(run_.users.host.factors) || !all_finite(run_.items.host.factors)) {
-    throw diverged_error(options_, epoch);
-  }
+  if (!measures_->is_finite()) throw diverged_error(options_, epoch);
   record_.loss = measures_->loss();
   if (record_.loss && !std::isfinite(*record_.loss)) throw diverged_error(options_, epoch);
   loss_rose_ = record_.loss && last_loss_ && *record_.loss > *last_loss_;

@@ -15,6 +15,7 @@
 
 #include "packed_gram.hpp"
 #include "packed_rows.hpp"
+#include "start.hpp"
 
 namespace concerto {
 
@@ -27,12 +28,18 @@ struct ShardedTable {
   std::unique_ptr<Buffer> table;
   HostRows host;
   PackedRows packed;
+  bool is_finite = true;  ///< all own rows that were solved so far
 
   [[nodiscard]] bool has_state() const noexcept { return !host.state.empty(); }
   /// Rows with all that they are, from the backend to the host, and back.
   void read(const Backend& backend, RowRange rows) {
     backend.read_rows(*table, rows, host.factors);
     if (has_state()) backend.read_state(*table, rows, std::span(host.state).subspan(rows.begin, rows.size()));
+  }
+  /// Own rows that were solved.
+  void read_solved(const Backend& backend, RowRange rows) {
+    read(backend, rows);
+    is_finite = is_finite && all_finite(host.factors, rows);
   }
   void write(Backend& backend, RowRange rows) {
     backend.write_rows(*table, rows, host.factors);

@@ -42,7 +42,7 @@ void solve_own_rows(ShardedRun& run, Side side, RowRange rows, const Buffer* gra
                             .cg_steps = run.options.cg_steps,
                             .momentum = momentum});
   }
-  mine.read(run.backend, rows);
+  mine.read_solved(run.backend, rows);
   run.advance(rows.size());
 }
 

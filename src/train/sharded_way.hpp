@@ -24,7 +24,7 @@ class ShardedWay {
   /// A part on its way, and taking it up.
   [[nodiscard]] virtual std::span<std::byte> block(const BlockPass& pass);
   virtual void install_block(const BlockPass& pass);
-  /// The epoch's steps are done: own rows are on the host when it returns.
+  /// The epoch's steps are done: own rows are on the host when it returns, and known to be finite or not.
   virtual void end_epoch() {}
   /// Solves own users once more, without momentum.
   virtual void settle() = 0;

@@ -2,6 +2,7 @@
 #include "concerto/train/shards.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "concerto/base/check.hpp"
@@ -16,8 +17,20 @@ double work_of(const RowLengths& lengths, RowRange rows, const WorkModel& work) 
          work.per_row * rows.size();
 }
 
-/// Gives each of a rank's blocks its round, so that the rounds of a rank are of about equal work.
+/// Which share of a rank's work is done when each round ends. Nothing travels during the first round, nothing is
+/// computed while the rows of the last one travel: these are the shortest, the next to them twice and further ones four
+/// times as long.
+std::vector<double> ends_of_rounds(std::uint32_t rounds) {
+  std::vector<double> ends(rounds);
+  double sum = 0.0;
+  for (std::uint32_t k = 0; k < rounds; ++k) ends[k] = sum += std::exp2(std::min({k, rounds - 1 - k, 2U}));
+  for (double& end : ends) end /= sum;
+  return ends;
+}
+
+/// Gives each of a rank's blocks its round, along ends_of_rounds().
 void deal_rounds(TableShards& shards, Rank ranks, std::uint32_t rounds) {
+  const std::vector<double> ends = ends_of_rounds(rounds);
   std::vector<double> total(ranks, 0.0);
   std::vector<double> before(ranks, 0.0);
   for (std::size_t b = 0; b < shards.blocks.size(); ++b) total[shards.owners[b]] += shards.work[b];
@@ -26,7 +39,8 @@ void deal_rounds(TableShards& shards, Rank ranks, std::uint32_t rounds) {
     const Rank owner = shards.owners[b];
     const double middle = before[owner] + shards.work[b] / 2;
     const double share = total[owner] > 0.0 ? middle / total[owner] : 0.0;
-    shards.rounds[b] = std::min(rounds - 1, static_cast<std::uint32_t>(share * rounds));
+    const auto round = static_cast<std::uint32_t>(std::ranges::upper_bound(ends, share) - ends.begin());
+    shards.rounds[b] = std::min(rounds - 1, round);
     before[owner] += shards.work[b];
   }
 }

@@ -90,17 +90,25 @@ FactorTable start_values(const TrainOptions& options, Side side, const RowLength
 
 namespace {
 
+/// An exponent of ones and one more is a carry into the sign: two operations a value, that compilers make vectors of.
 bool all_finite(std::span<const float> values) {
   constexpr std::uint32_t kExponent = 0x7f800000U;
-  bool finite = true;
-  for (const float value : values) finite &= (std::bit_cast<std::uint32_t>(value) & kExponent) != kExponent;
-  return finite;
+  constexpr std::uint32_t kLeastExponent = 0x00800000U;
+  std::uint32_t carries = 0;
+  for (const float value : values) carries |= (std::bit_cast<std::uint32_t>(value) & kExponent) + kLeastExponent;
+  return (carries & 0x80000000U) == 0;
 }
 
 }  // namespace
 
 bool all_finite(const FactorTable& table) {
-  return all_finite({table.data(), table.rows() * table.stride()}) && all_finite(table.biases());
+  return all_finite(table, {0, table.rows()});
+}
+
+bool all_finite(const FactorTable& table, RowRange rows) {
+  const std::span all(table.data(), table.rows() * table.stride());
+  return all_finite(all.subspan(rows.begin * table.stride(), rows.size() * table.stride())) &&
+         (!table.shape().biases || all_finite(table.biases().subspan(rows.begin, rows.size())));
 }
 
 Error diverged_error(const TrainOptions& options, std::uint32_t epoch) {

@@ -25,6 +25,7 @@ void check_options(const TrainOptions& options);
                                        const FactorTable* warm);
 
 [[nodiscard]] bool all_finite(const FactorTable& table);
+[[nodiscard]] bool all_finite(const FactorTable& table, RowRange rows);
 /// "training diverged ...", naming the epoch and what to change.
 [[nodiscard]] Error diverged_error(const TrainOptions& options, std::uint32_t epoch);
 

@@ -118,7 +118,7 @@ class SummingWay final : public ShardedWay {
                                   .cg_steps = run_.options.cg_steps,
                                   .momentum = run_.momentum});
       systems = systems.subspan(rows.size() * layout_.floats());
-      run_.items.read(run_.backend, rows);
+      run_.items.read_solved(run_.backend, rows);
       run_.items.packed.pack(run_.items.host, rows);
       run_.advance(rows.size());
     }

@@ -38,6 +38,7 @@ struct Case {
   TrainOptions options;
   std::uint32_t digest_every = 1;
   Collective collective = Collective::kFactors;
+  std::function<std::unique_ptr<Backend>(Rank)> backend = {};  ///< empty: the cpu's
 };
 
 /// All ranks of a run.
@@ -46,10 +47,11 @@ class Ranks {
   Ranks(const Case& c, Rank ranks, std::uint32_t rounds = 4, unsigned threads = 1) : pool_(threads) {
     for (Rank r = 0; r < ranks; ++r) {
       const ShardedOptions sharding{r, ranks, rounds, c.digest_every, c.collective};
-      members_.push_back(std::make_unique<Member>(
-          node_options(c.options, sharding),
-          std::make_unique<ShardedTrainer>(*backends_.emplace_back(make_cpu_backend(pool_)), *c.data, c.test,
-                                           c.validation, c.options, std::nullopt, sharding)));
+      backends_.push_back(c.backend ? c.backend(r) : make_cpu_backend(pool_));
+      members_.push_back(
+          std::make_unique<Member>(node_options(c.options, sharding),
+                                   std::make_unique<ShardedTrainer>(*backends_.back(), *c.data, c.test, c.validation,
+                                                                    c.options, std::nullopt, sharding)));
     }
     for (auto& m : members_) m->node.start(Tick{0});
     if (ranks > 1) return;

@@ -2,6 +2,9 @@
 // alike everywhere, copies that differ are noticed. SGD by rotation: rotation_test.cpp.
 #include "concerto/train/sharded.hpp"
 
+#include <limits>
+#include <map>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -9,6 +12,7 @@
 #include "concerto/compute/backends.hpp"
 
 #include "ranks.hpp"
+#include "recording_backend.hpp"
 #include "support/same_bytes.hpp"
 
 namespace concerto {
@@ -105,6 +109,44 @@ TEST(Sharded, ACopyThatDiffersIsNoticedAndNamed) {
     EXPECT_THAT(error.what(), HasSubstr("copies differ"));
     EXPECT_THAT(error.what(), HasSubstr("of items (rows "));
     EXPECT_THAT(error.what(), HasSubstr("on rank 2"));
+  }
+}
+
+/// Solves some row of a table of so many rows to what is not finite, in the second of its epochs.
+class DivergingBackend final : public test::RecordingBackend {
+ public:
+  explicit DivergingBackend(RowIndex table_rows) : table_rows_(table_rows) {}
+  void read_rows(const Buffer& table, RowRange rows, FactorTable& host) const override {
+    RecordingBackend::read_rows(table, rows, host);
+    if (host.rows() != table_rows_ || rows.size() == 0) return;
+    if (++reads_of_[rows.begin] == 2) host.row(rows.begin)[3] = std::numeric_limits<float>::infinity();
+  }
+
+ private:
+  RowIndex table_rows_;
+  mutable std::map<RowIndex, int> reads_of_;
+};
+
+TEST(Sharded, RowsThatAreNotFiniteOnOneRankEndTheRunOnAllAlike) {
+  const Dataset data = planted_data(700, 300);
+  for (const Collective collective : {Collective::kFactors, Collective::kGrams}) {
+    Case c{&data, nullptr, nullptr, options_for(ObjectiveKind::kExplicit, SolverKind::kAls), 0, collective, {}};
+    c.options.evaluate_every = 50;  // no loss tells of it
+    c.backend = [](Rank rank) -> std::unique_ptr<Backend> {
+      if (rank == 2) return std::make_unique<DivergingBackend>(700);
+      return make_reference_backend();
+    };
+    Ranks run(c, 3);
+    EXPECT_THROW(run.run(), Error);
+    EXPECT_EQ(run.member(0).epochs.size(), 1U);
+    for (Rank r = 0; r < 3; ++r) {
+      try {
+        (void)run.member(r).trainer->decide(2);
+        ADD_FAILURE() << "rank " << r << " goes on";
+      } catch (const Error& error) {
+        EXPECT_THAT(error.what(), HasSubstr("training diverged")) << "rank " << r;
+      }
+    }
   }
 }
 
@@ -233,6 +275,38 @@ TEST(Shards, EachRowHasOneOwnerAndOneRoundAndLoadsAreBounded) {
   }
 }
 
+TEST(Shards, TheFirstAndTheLastRoundsAreShort) {
+  std::vector<EntryIndex> offsets(15'001);  // 235 chunks
+  for (std::size_t r = 0; r < offsets.size(); ++r) offsets[r] = 7 * r;
+  const RowLengths lengths{15'000, offsets};
+  for (const auto& [rounds, shares] :
+       std::vector<std::pair<std::uint32_t, std::vector<double>>>{{1, {1}},
+                                                                  {2, {1, 1}},
+                                                                  {3, {1, 2, 1}},
+                                                                  {4, {1, 2, 2, 1}},
+                                                                  {5, {1, 2, 4, 2, 1}},
+                                                                  {8, {1, 2, 4, 4, 4, 4, 2, 1}}}) {
+    const ShardPlan plan = plan_shards(lengths, lengths, {1.0, 10.0}, 2, rounds);
+    double sum = 0.0;
+    for (const double share : shares) sum += share;
+    for (const Rank rank : {0U, 1U}) {
+      std::vector<double> work(rounds, 0.0);
+      double all = 0.0;
+      double largest = 0.0;
+      for (std::size_t b = 0; b < plan.users.blocks.size(); ++b) {
+        if (plan.users.owners[b] != rank) continue;
+        work[plan.users.rounds[b]] += plan.users.work[b];
+        all += plan.users.work[b];
+        largest = std::max(largest, plan.users.work[b]);
+      }
+      for (std::uint32_t round = 0; round < rounds; ++round) {
+        EXPECT_NEAR(work[round], all * shares[round] / sum, 2 * largest) << rounds << " rounds, round " << round;
+      }
+      EXPECT_LT(2 * largest, all / sum) << "blocks are too large to say anything";
+    }
+  }
+}
+
 TEST(Shards, KeptRowsAreTheRowsAndNothingElse) {
   const Dataset data = planted_data(150, 90);
   const CompressedRows whole = data.by_user();
@@ -253,15 +327,20 @@ TEST(Sharded, StepsAreFewerWhereTheyWouldBeShort) {
   TrainOptions options;
   options.rank = 64;
   options.inner = InnerSolver::kCholesky;
-  const auto rounds = [&](EntryIndex entries, Rank ranks) {
-    const std::vector<EntryIndex> users{0, entries};
-    const std::vector<EntryIndex> items{0, entries};
-    return best_rounds(options, {1, users}, {1, items}, ranks);
+  const auto rounds = [&](EntryIndex entries, Rank ranks, RowIndex rows = 1) {
+    std::vector<EntryIndex> offsets(std::size_t{rows} + 1, 0);
+    offsets.back() = entries;
+    return best_rounds(options, {rows, offsets}, {rows, offsets}, ranks);
   };
   EXPECT_EQ(rounds(1000, 2), 4U);
   EXPECT_EQ(rounds(1'000'000, 2), 8U);
   EXPECT_EQ(rounds(9'000'000, 2), 16U);
   EXPECT_EQ(rounds(9'000'000, 64), 4U);
+  options.inner = InnerSolver::kCg;
+  options.cg_steps = 1;
+  EXPECT_EQ(rounds(1000, 2, 10'000), 4U);
+  EXPECT_EQ(rounds(1000, 2, 80'000), 5U) << "80,000 rows of 256 bytes, half of them a rank's";
+  EXPECT_EQ(rounds(1000, 2, 8'000'000), 16U);
 }
 
 TEST(Shards, CallsOfARoundAreItsRowsInPiecesOfBoundedWork) {
