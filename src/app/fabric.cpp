@@ -97,4 +97,27 @@ void require_allowed(const SecurityConfig& security, const std::string& collecti
               "security.require_encryption");
 }
 
+RankLinks choose_links(const std::vector<RankPlace>& places, const Config& config, bool has_certificates) {
+  const SecurityConfig& security = config.security;
+  RankLinks links{config.cluster.collectives, addresses_used(places, config.cluster), {}};
+  const std::vector<std::string> between = links_between_machines(places, links.addresses);
+  const bool can_encrypt = has_certificates && !security.plain_channel;
+  if (links.collectives == "auto") {
+    const bool must = security.require_encryption && !security.trusted_fabric && !between.empty();
+    links.collectives = must && can_encrypt ? "channel" : "gloo";
+  }
+  if (links.collectives == "channel" && can_encrypt) return links;
+  if (links.collectives == "channel" && !security.plain_channel) {
+    throw Error(
+        ErrorCode::kBadInput,
+        "channels show the certificates that the launcher's own store hands out, and ranks of a job whose store "
+        "is etcd have none; use gloo",
+        "cluster.collectives");
+  }
+  links.in_the_clear = between;
+  const bool is_plain = links.collectives == "channel";
+  require_allowed(security, is_plain ? "channel, with security.plain_channel," : links.collectives, between);
+  return links;
+}
+
 }  // namespace concerto

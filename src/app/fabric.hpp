@@ -34,6 +34,16 @@ struct RankPlace {
 void require_allowed(const SecurityConfig& security, const std::string& collectives,
                      const std::vector<std::string>& links_in_the_clear);
 
+/// How the ranks of a job are connected: the same on all of them.
+struct RankLinks {
+  std::string collectives;                ///< "gloo", "channel"
+  std::vector<std::string> addresses;     ///< at which each rank is reached
+  std::vector<std::string> in_the_clear;  ///< links_between_machines, of which nothing is encrypted
+};
+/// Pure. `has_certificates`: ranks have those of the job. Error{kBadInput} as addresses_used and require_allowed, and
+/// where channels are wanted, and are neither plain nor have certificates.
+[[nodiscard]] RankLinks choose_links(const std::vector<RankPlace>& places, const Config& config, bool has_certificates);
+
 /// "127.0.0.1", "::1".
 [[nodiscard]] bool is_loopback(const std::string& address);
 

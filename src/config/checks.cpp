@@ -86,8 +86,13 @@ class Checker {
       throw Error(
           ErrorCode::kUnsupported,
           "cluster.collectives = \"nccl\" is not served by this version yet: ranks exchange rows in host memory, "
-          "which NCCL does not take; use gloo",
+          "which NCCL does not take; use gloo or channel",
           place == places_.end() ? "cluster.collectives" : place->second);
+    }
+    if (const std::string& at = config_.cluster.channel_reached_at; !at.empty()) {
+      if (!is_store_address("embedded://" + at)) {
+        fail("cluster.channel_reached_at", fmt::format("cluster.channel_reached_at is HOST:PORT, not \"{}\"", at));
+      }
     }
     if (config_.security.certificate.empty() != config_.security.private_key.empty()) {
       const bool has_key = config_.security.certificate.empty();

@@ -191,7 +191,7 @@ TEST(ConfigErrors, TablesOfLaterVersions) {
             "run.toml:5: table [replication.items] is not served by this version yet");
   EXPECT_EQ(unsupported("[cluster]\ncollectives = \"nccl\"\n"),
             "run.toml:6: cluster.collectives = \"nccl\" is not served by this version yet: ranks exchange rows in host "
-            "memory, which NCCL does not take; use gloo");
+            "memory, which NCCL does not take; use gloo or channel");
   EXPECT_EQ(unsupported("snapshots = \"s\"\n"), "run.toml:5: output.snapshots is not served by this version yet");
   EXPECT_EQ(error_of("", {"replication.items.level=strong"}, ErrorCode::kUnsupported),
             "--set replication.items.level=strong: replication.items.level is not served by this version yet");
