@@ -13,7 +13,7 @@ namespace {
 /// How long a closing side waits for the other to say goodbye too.
 constexpr std::chrono::milliseconds kGoodbye{1'000};
 /// Small frames go together in one write, up to so much.
-constexpr std::size_t kBatchBytes = std::size_t{256} << 10;
+constexpr std::size_t kBatchBytes = std::size_t{512} << 10;
 constexpr std::size_t kBatchFrames = 64;
 
 template <int level, int name>
@@ -255,7 +255,7 @@ void Connection::goodbye() {
     if (!error) self->end({FailureKind::kAborted, "closed from this side"});
   });
   is_writing_ = true;
-  wire_->goodbye([self] { self->end({FailureKind::kAborted, "closed from this side"}); });
+  wire_->goodbye();
 }
 
 void Connection::end(const Failure& failure) {

@@ -35,7 +35,7 @@ struct Core {
 
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
-  Connection(const std::shared_ptr<Core>& core, std::unique_ptr<Wire> wire, const NetworkLimits& limits)
+  Connection(const std::shared_ptr<Core>& core, std::shared_ptr<Wire> wire, const NetworkLimits& limits)
       : core_(core), wire_(std::move(wire)), timer_(core->io), limits_(limits), read_buffer_(std::size_t{1} << 16) {}
 
   tcp::socket& socket() { return wire_->socket(); }
@@ -76,7 +76,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void schedule_write();
 
   std::shared_ptr<Core> core_;  // first: the others stand on it
-  std::unique_ptr<Wire> wire_;
+  std::shared_ptr<Wire> wire_;
   asio::steady_timer timer_;
   NetworkLimits limits_;
   Identity peer_;

@@ -36,11 +36,9 @@ class PlainWire final : public Wire {
   void write(std::vector<asio::const_buffer> buffers, Done done) override {
     asio::async_write(socket_, std::move(buffers), std::move(done));
   }
-  void goodbye(std::function<void()> done) override {
+  void goodbye() override {
     Code ignored;
     socket_.shutdown(tcp::socket::shutdown_send, ignored);
-    rest_.resize(std::size_t{1} << 12);
-    read_rest(std::move(done));
   }
 
  private:
@@ -65,26 +63,17 @@ class PlainWire final : public Wire {
       });
     });
   }
-  /// Until the other side ends.
-  void read_rest(std::function<void()> done) {
-    socket_.async_read_some(asio::buffer(rest_), [this, done = std::move(done)](const Code& error, std::size_t) {
-      if (error) return done();
-      read_rest(done);
-    });
-  }
-
   tcp::socket socket_;
   std::string address_;
   std::string greeting_;
   std::array<char, 6> prefix_{};
   std::string uri_;
-  std::vector<std::byte> rest_;
 };
 
 }  // namespace
 
 WireMaker plain_wires(const Identity& self) {
-  return [self](asio::io_context& io) { return std::make_unique<PlainWire>(io, self); };
+  return [self](asio::io_context& io) { return std::make_shared<PlainWire>(io, self); };
 }
 
 }  // namespace concerto::tls

@@ -39,11 +39,11 @@ class Wire {
   virtual void read_some(asio::mutable_buffer into, Done done) = 0;
   /// All of it.
   virtual void write(std::vector<asio::const_buffer> buffers, Done done) = 0;
-  /// Tells the other side that nothing more comes, and waits for it to end too.
-  virtual void goodbye(std::function<void()> done) = 0;
+  /// Tells the other side that nothing more comes. Its own end ends the read that waits.
+  virtual void goodbye() = 0;
 };
 
 /// Makes the wire of a new connection; whatever it stands on, it keeps.
-using WireMaker = std::function<std::unique_ptr<Wire>(asio::io_context&)>;
+using WireMaker = std::function<std::shared_ptr<Wire>(asio::io_context&)>;
 
 }  // namespace concerto::tls
