@@ -129,6 +129,16 @@ def launch_on_two(bench, machines, settings, folder):
     return json.loads((folder / "report.json").read_text())
 
 
+def channel(bench):
+    """A channel over TLS on loopback against a bare stream of Asio and OpenSSL: frames of 256 KB, in turn."""
+    program = bench.concerto.program.with_name("bench_channel")
+    if not program.exists():
+        raise Skip(f"{program} is not there: build with CONCERTO_BUILD_BENCH")
+    rounds = json.loads(run_process([program, 2 * bench.rounds + 1]).output)
+    return [comparison("channel over TLS, frames of 256 KB on loopback, against a bare Asio/TLS stream", "MB/s",
+                       rounds["channel"], rounds["bare"], False, frames=rounds["frames"])]
+
+
 def network(bench):
     """What runs of few, of balanced and of many bytes reach of a 1 Gbit/s link, beside the best overlap there can be."""
     why_not = obstacle()

@@ -10,7 +10,7 @@ import json
 import pathlib
 import shutil
 
-from cluster_suites import network, ranks
+from cluster_suites import channel, network, ranks
 from measure import comparison, in_turn, single, steady_median
 from programs import Concerto, Libmf, NumpyJobs, epoch_seconds, run_process
 from skip import Skip
@@ -236,4 +236,4 @@ def pandas(bench):
     return [comparison("text reader, one core, against pandas.read_csv", "MB/s", a, b, False)]
 
 
-SUITES = {suite.__name__: suite for suite in (als, sgd, target, memory, reader, pandas, ranks, network)}
+SUITES = {suite.__name__: suite for suite in (als, sgd, target, memory, reader, pandas, ranks, network, channel)}

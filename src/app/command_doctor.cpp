@@ -51,12 +51,13 @@ void ask_configured_store(const Config& config, Facts& facts) {
 std::vector<Facts> ask_as_rank(const JobEnvironment& job, const Config& config, bool has_config, Facts mine) {
   try {
     const JobStore store(job, config);
-    if (!store.certificate().empty()) {
-      mine.certificates.push_back(doctor::look_at_certificate(store.certificate(), "the certificate of a rank"));
+    if (store.credentials()) {
+      const std::string& certificate = store.credentials()->certificate;
+      mine.certificates.push_back(doctor::look_at_certificate(certificate, "the certificate of a rank"));
     }
     doctor::probe_store(store.store(), mine);
     if (job.world_size > 1 && mine.store_problem.empty()) {
-      return probe_together(job, store.store(), config, has_config, std::move(mine));
+      return probe_together(job, store, config, has_config, std::move(mine));
     }
   } catch (const Error& error) {
     mine.store_problem = error.what();

@@ -269,7 +269,7 @@ void train_as_rank(Run& run, const JobEnvironment& job) {
   const std::optional<WarmTables> warm = load_warm_start(config, data.train, run.options);
   const std::optional<WarmStart> warm_start = start_from(warm);
   JobStore meeting_place(job, config);
-  RankedTraining training(job, meeting_place.store(), {config, data, run.options, warm_start}, run.engine, log);
+  RankedTraining training(job, meeting_place, {config, data, run.options, warm_start}, run.engine, log);
   report.load_seconds += training.load_seconds();
   TrainResult result;
   {

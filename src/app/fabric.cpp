@@ -50,7 +50,7 @@ RankPlace place_of_this_process(const ClusterConfig& cluster) {
 }
 
 void find_device(RankPlace& place, const ClusterConfig& cluster, bool computes_on_gpu) {
-  if (cluster.collectives == "gloo") {
+  if (cluster.collectives == "gloo" || cluster.collectives == "channel") {
     place.no_device = "NCCL is not asked for";
   } else if (cluster.collectives == "auto" && !computes_on_gpu) {
     place.no_device = "it does not compute on a GPU";
@@ -134,6 +134,33 @@ void require_allowed(const SecurityConfig& security, const std::string& collecti
                           "listens on that network",
                           collectives, links_in_the_clear.front(), more > 0 ? fmt::format(" and {} more", more) : ""),
               "security.require_encryption");
+}
+
+RankLinks choose_links(const std::vector<RankPlace>& places, const Config& config, bool has_certificates) {
+  const SecurityConfig& security = config.security;
+  RankLinks links{config.cluster.collectives, addresses_used(places, config.cluster), {}, ""};
+  const std::vector<std::string> between = links_between_machines(places, links.addresses);
+  const bool can_encrypt = has_certificates && !security.plain_channel;
+  const bool must_encrypt = security.require_encryption && !security.trusted_fabric && !between.empty();
+  if (links.collectives == "auto" && must_encrypt && can_encrypt) {
+    links.collectives = "channel";
+  } else if (links.collectives != "channel") {
+    CollectivesChoice choice = choose_collectives(config.cluster, places);
+    links.collectives = std::move(choice.name);
+    links.why_not_nccl = std::move(choice.why);
+  }
+  if (links.collectives == "channel" && can_encrypt) return links;
+  if (links.collectives == "channel" && !security.plain_channel) {
+    throw Error(
+        ErrorCode::kBadInput,
+        "channels show the certificates that the launcher's own store hands out, and ranks of a job whose store "
+        "is etcd have none; use gloo",
+        "cluster.collectives");
+  }
+  links.in_the_clear = between;
+  const bool is_plain = links.collectives == "channel";
+  require_allowed(security, is_plain ? "channel, with security.plain_channel," : links.collectives, between);
+  return links;
 }
 
 }  // namespace concerto

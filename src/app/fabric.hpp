@@ -31,8 +31,9 @@ struct CollectivesChoice {
   std::string name;
   std::string why;
 };
-/// Auto is NCCL where every rank has a device of its own, else gloo. Pure: all ranks choose alike. Error{kUnsupported}
-/// where NCCL is asked for by its name and a rank has no device; kBadInput where two have the same one.
+/// Of those that encrypt nothing: auto is NCCL where every rank has a device of its own, else gloo. Pure: all ranks
+/// choose alike. Error{kUnsupported} where NCCL is asked for by its name and a rank has no device; kBadInput where two
+/// have the same one.
 [[nodiscard]] CollectivesChoice choose_collectives(const ClusterConfig& cluster, const std::vector<RankPlace>& places);
 
 /// At which address each rank is reached: loopback where all share it and no interface is configured, else its own.
@@ -47,6 +48,18 @@ struct CollectivesChoice {
 /// Error{kBadInput} where such links are in the clear and must not be.
 void require_allowed(const SecurityConfig& security, const std::string& collectives,
                      const std::vector<std::string>& links_in_the_clear);
+
+/// How the ranks of a job are connected: the same on all of them.
+struct RankLinks {
+  std::string collectives;                ///< "gloo", "channel", "nccl"
+  std::vector<std::string> addresses;     ///< at which each rank is reached
+  std::vector<std::string> in_the_clear;  ///< links_between_machines, of which nothing is encrypted
+  std::string why_not_nccl;               ///< where that was left open
+};
+/// Pure. Auto is channels where links must be encrypted and can be, else as choose_collectives has it.
+/// `has_certificates`: ranks have those of the job. Errors as addresses_used, choose_collectives and require_allowed,
+/// and where channels are wanted, and are neither plain nor have certificates.
+[[nodiscard]] RankLinks choose_links(const std::vector<RankPlace>& places, const Config& config, bool has_certificates);
 
 /// "127.0.0.1", "::1".
 [[nodiscard]] bool is_loopback(const std::string& address);

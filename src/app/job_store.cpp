@@ -75,9 +75,8 @@ JobStore::JobStore(const JobEnvironment& job, const Config& config) {
   if (job.credentials.empty()) {
     refuse("the launcher's store asks for credentials, and there are none", "CONCERTO_CREDENTIALS");
   }
-  const Credentials credentials = read_credentials(job.credentials);
-  certificate_ = credentials.certificate;
-  network_ = make_tls_network(credentials, {});
+  credentials_ = read_credentials(job.credentials);
+  network_ = make_tls_network(*credentials_, {});
   const Identity server{job.job, Role::kLauncher, 0, 0};
   store_ = make_embedded_store(*network_, address.substr(kEmbedded.size()), server);
 }

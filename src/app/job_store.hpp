@@ -7,6 +7,7 @@
 #include <string>
 
 #include "concerto/comm/channel.hpp"
+#include "concerto/comm/identity.hpp"
 #include "concerto/comm/job_environment.hpp"
 #include "concerto/comm/store.hpp"
 #include "concerto/config/config.hpp"
@@ -26,11 +27,11 @@ class JobStore {
   JobStore(const JobEnvironment& job, const Config& config);
   ~JobStore();
   [[nodiscard]] Store& store() const noexcept { return *store_; }
-  /// What this rank shows an embedded store, PEM; empty: it shows etcd what the configuration names.
-  [[nodiscard]] const std::string& certificate() const noexcept { return certificate_; }
+  /// What this rank shows an embedded store, and the other ranks; nothing: it shows etcd what the configuration names.
+  [[nodiscard]] const std::optional<Credentials>& credentials() const noexcept { return credentials_; }
 
  private:
-  std::string certificate_;
+  std::optional<Credentials> credentials_;
   std::unique_ptr<Network> network_;
   std::unique_ptr<Store> store_;
 };

@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include "concerto/base/error.hpp"
-#include "concerto/comm/communicators.hpp"
 #include "concerto/train/sharded_popularity.hpp"
 
 #include "fabric.hpp"
@@ -59,27 +58,6 @@ RankFacts facts_of(const JobEnvironment& job, const RankedInputs& inputs, Collec
   return facts;
 }
 
-std::unique_ptr<Communicator> connect(const JobEnvironment& job, Store& store, const Config& config,
-                                      const std::string& collectives, const std::string& address) {
-  const std::string prefix = fmt::format("collectives/{}", kMembershipEpoch);
-  CommLimits limits;
-  limits.operation = milliseconds(config.cluster.operation_limit_ms);
-  limits.connect = milliseconds(config.cluster.meet_limit_ms);
-  auto made = [&] {
-    if (collectives == "nccl") {
-      NcclOptions options;
-      options.prefix = prefix;
-      return make_staged_nccl_communicator(store, job.rank, job.world_size, options, limits);
-    }
-    GlooOptions options;
-    options.address = address;
-    options.prefix = prefix;
-    return make_gloo_communicator(store, job.rank, job.world_size, options, limits);
-  }();
-  if (!made) throw Error(ErrorCode::kIo, made.failure().message, "connecting ranks");
-  return std::move(made).value();
-}
-
 }  // namespace
 
 std::uint32_t threads_of_rank(const JobEnvironment& job, std::uint32_t configured, unsigned usable, unsigned present) {
@@ -87,9 +65,9 @@ std::uint32_t threads_of_rank(const JobEnvironment& job, std::uint32_t configure
   return std::max(1U, std::min(usable, present / std::max(1U, job.local_size)));
 }
 
-RankedTraining::RankedTraining(const JobEnvironment& job, Store& store, const RankedInputs& inputs, Engine& engine,
-                               Log& log)
-    : job_(job), store_(store), inputs_(inputs), log_(log) {
+RankedTraining::RankedTraining(const JobEnvironment& job, const JobStore& meeting_place, const RankedInputs& inputs,
+                               Engine& engine, Log& log)
+    : job_(job), store_(meeting_place.store()), inputs_(inputs), log_(log) {
   const Config& config = inputs.config;
   sharding_.rank = job.rank;
   sharding_.ranks = job.world_size;
@@ -104,22 +82,23 @@ RankedTraining::RankedTraining(const JobEnvironment& job, Store& store, const Ra
     trainer_ = std::make_unique<ShardedTrainer>(engine.backend(), inputs.data.train, inputs.data.test,
                                                 inputs.data.validation, inputs.options, inputs.warm_start, sharding_);
   } catch (const std::exception& error) {
-    publish_failure(store, job.rank, {job.rank, error.what()});  // the others wait to meet this rank
+    publish_failure(store_, job.rank, {job.rank, error.what()});  // the others wait to meet this rank
     throw;
   }
   load_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  const std::vector<RankFacts> ranks = meet(store, job, facts_of(job, inputs, sharding_.collective, engine.backend()),
+  const std::vector<RankFacts> ranks = meet(store_, job, facts_of(job, inputs, sharding_.collective, engine.backend()),
                                             milliseconds(config.cluster.meet_limit_ms));
   std::vector<RankPlace> places;
   for (const RankFacts& rank : ranks) places.push_back(rank.place);
-  const CollectivesChoice collectives = choose_collectives(config.cluster, places);
-  const std::vector<std::string> addresses = addresses_used(places, config.cluster);
-  links_in_the_clear_ = links_between_machines(places, addresses);
-  require_allowed(config.security, collectives.name, links_in_the_clear_);
-  communicator_ = connect(job, store, config, collectives.name, addresses[job.rank]);
-  const std::string why = collectives.why.empty() ? "" : fmt::format(" (not NCCL: {})", collectives.why);
+  links_ = choose_links(places, config, meeting_place.credentials().has_value());
+  if (links_.collectives == "channel" && config.security.plain_channel) {
+    log.warn(
+        "security.plain_channel: what ranks send each other is NOT encrypted, and they believe who they say they are");
+  }
+  connections_.emplace(job, meeting_place, config, links_, fmt::format("collectives/{}", kMembershipEpoch));
+  const std::string why = links_.why_not_nccl.empty() ? "" : fmt::format(" (not NCCL: {})", links_.why_not_nccl);
   log.info(fmt::format("rank {} of {} has met the others; {} connects them{}", job.rank, job.world_size,
-                       communicator_->name(), why));
+                       connections_->communicator().name(), why));
 }
 
 TrainResult RankedTraining::train(const TrainObserver& observer, const std::stop_token& stop, ReplicationFacts& facts) {
@@ -138,12 +117,12 @@ TrainResult RankedTraining::train(const TrainObserver& observer, const std::stop
     return std::make_unique<RankBoard>(store_, job_.rank, job_.world_size, run.node.limits.dead_after,
                                        std::move(events));
   };
-  const RankOutcome outcome = drive_rank(*trainer_, *communicator_, run);
+  const RankOutcome outcome = drive_rank(*trainer_, connections_->communicator(), run);
   if (outcome.failure) throw Error(ErrorCode::kIo, outcome.failure->failure.message, fmt::format("rank {}", job_.rank));
 
   const MoveFacts moves = trainer_->moves();
-  facts.collectives = communicator_->name();
-  facts.links_in_the_clear = links_in_the_clear_;
+  facts.collectives = connections_->communicator().name();
+  facts.links_in_the_clear = links_.in_the_clear;
   facts.schedule = moves.schedule;
   facts.collective = moves.words;
   facts.ranks = job_.world_size;
@@ -160,13 +139,13 @@ TrainResult RankedTraining::train(const TrainObserver& observer, const std::stop
 }
 
 WritingFacts RankedTraining::write_model(const Model& model, const std::filesystem::path& target) {
-  return write_model_together(model, target, trainer_->plan(), *communicator_, kMembershipEpoch);
+  return write_model_together(model, target, trainer_->plan(), connections_->communicator(), kMembershipEpoch);
 }
 
 std::optional<MetricValues> RankedTraining::popularity() {
   const RankShare share = trainer_->share();
   if (share.test == nullptr) return std::nullopt;
-  RankSteps steps(*communicator_, kMembershipEpoch, kPopularityTable, "measuring popularity");
+  RankSteps steps(connections_->communicator(), kMembershipEpoch, kPopularityTable, "measuring popularity");
   ShardedPopularity measured(inputs_.data.train, trainer_->plan(), job_.rank, share, inputs_.options.metrics);
   const Exchange items = measured.item_sums();
   steps.all_gather(items.buffer, items.blocks);

@@ -18,8 +18,10 @@
 
 #include "engine.hpp"
 #include "inputs.hpp"
+#include "job_store.hpp"
 #include "log.hpp"
 #include "model_writing.hpp"
+#include "rank_connections.hpp"
 #include "report.hpp"
 
 namespace concerto {
@@ -38,7 +40,8 @@ class RankedTraining {
  public:
   /// Loads this rank's rows, meets the others and connects. The errors of ShardedTrainer, which the others are told of,
   /// and of meet() (rendezvous.hpp). What is given outlives this.
-  RankedTraining(const JobEnvironment& job, Store& store, const RankedInputs& inputs, Engine& engine, Log& log);
+  RankedTraining(const JobEnvironment& job, const JobStore& meeting_place, const RankedInputs& inputs, Engine& engine,
+                 Log& log);
 
   /// What reading this rank's rows, and making what trains on them, took.
   [[nodiscard]] double load_seconds() const noexcept { return load_seconds_; }
@@ -60,9 +63,9 @@ class RankedTraining {
   Log& log_;
   ShardedOptions sharding_;
   double load_seconds_ = 0.0;
-  std::vector<std::string> links_in_the_clear_;
+  RankLinks links_;
   std::unique_ptr<ShardedTrainer> trainer_;
-  std::unique_ptr<Communicator> communicator_;
+  std::optional<RankConnections> connections_;
 };
 
 /// Threads of a rank that shares its machine with others, unless the configuration says a number: the processors that

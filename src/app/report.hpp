@@ -37,7 +37,7 @@ struct DataFacts {
 /// A run of several ranks, as the rank that writes the report saw it.
 struct ReplicationFacts {
   std::string level = "strong";
-  std::string collectives;  ///< "gloo", "nccl"
+  std::string collectives;  ///< "gloo", "channel", "nccl"
   std::string schedule;     ///< "alternating", "summing", "rotating"
   std::string collective;   ///< what moves how, and the cost of another way
   std::uint32_t ranks = 1;

@@ -25,6 +25,10 @@ ChecksumStream::~ChecksumStream() = default;
 ChecksumStream::ChecksumStream(ChecksumStream&&) noexcept = default;
 ChecksumStream& ChecksumStream::operator=(ChecksumStream&&) noexcept = default;
 
+void ChecksumStream::restart() noexcept {
+  XXH3_64bits_reset(state_->hash.get());
+}
+
 void ChecksumStream::update(std::span<const std::byte> bytes) noexcept {
   XXH3_64bits_update(state_->hash.get(), bytes.data(), bytes.size());
 }

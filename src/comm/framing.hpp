@@ -5,18 +5,26 @@
 // malice: for that, what is under it is encrypted.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <span>
 #include <vector>
 
+#include "concerto/base/checksum.hpp"
 #include "concerto/base/result.hpp"
 #include "concerto/comm/channel.hpp"
 
 namespace concerto {
 
 inline constexpr std::size_t kFrameHeaderBytes = 24;
+
+using FrameHeader = std::array<std::byte, kFrameHeaderBytes>;
+
+/// What stands before the payload, which is `head` and then `body`, at most kMaxPayload bytes together.
+[[nodiscard]] FrameHeader encode_header(std::uint16_t type, std::uint32_t epoch, std::span<const std::byte> head,
+                                        std::span<const std::byte> body);
 
 /// A whole frame. The payload is at most kMaxPayload bytes.
 [[nodiscard]] std::vector<std::byte> encode_frame(const Message& message);
@@ -33,8 +41,12 @@ class FrameParser {
 
  private:
   std::size_t most_;
+  /// A header is complete. kCorrupt: it cannot be one.
+  [[nodiscard]] Result<void> begin_payload();
+
   std::vector<std::byte> header_;
   Message message_;
+  ChecksumStream checksum_;  ///< of what has come: while it is still in the cache
   std::size_t missing_ = 0;  ///< of the payload
   bool in_payload_ = false;
 };

@@ -77,4 +77,7 @@ class Transport {
   virtual void close() noexcept = 0;
 };
 
+/// For a group of one rank: nothing to connect, nothing to carry.
+[[nodiscard]] std::unique_ptr<Transport> no_transport();
+
 }  // namespace concerto

@@ -81,6 +81,11 @@ class Checker {
       fail("cluster.store",
            fmt::format(R"(cluster.store is "embedded" or "etcd://HOST:PORT[,HOST:PORT...]", not "{}")", store));
     }
+    if (const std::string& at = config_.cluster.channel_reached_at; !at.empty()) {
+      if (!is_store_address("embedded://" + at)) {
+        fail("cluster.channel_reached_at", fmt::format("cluster.channel_reached_at is HOST:PORT, not \"{}\"", at));
+      }
+    }
     if (config_.security.certificate.empty() != config_.security.private_key.empty()) {
       const bool has_key = config_.security.certificate.empty();
       fail(has_key ? "security.private_key" : "security.certificate",

@@ -24,8 +24,10 @@ constexpr std::array<Words, 2> kGathers{"bf16", "fp32"};
 constexpr std::array<Words, 2> kClips{"none", "range"};
 constexpr std::array<Words, 1> kLevels{"strong"};
 constexpr std::array<Words, 3> kMoves{"auto", "factors", "grams"};
-constexpr std::array<Words, 3> kCollectives{"auto", "gloo", "nccl"};
+constexpr std::array<Words, 4> kCollectives{"auto", "gloo", "channel", "nccl"};
 
+/// The highest port, less ranks.
+constexpr std::uint32_t kMostPort = 60'000;
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr Range kShare{0.0, 1.0, true, true, "above 0 and below 1"};
 constexpr Range kNotNegative{0.0, kInfinity, false, true, "a finite number, at least 0"};
@@ -151,12 +153,17 @@ const std::vector<KeyRule>& rules() {
        "where ranks meet: embedded, the store that the launcher names; or etcd://HOST:PORT[,HOST:PORT...], which must "
        "be the launcher's --rendezvous too"},
       {"cluster.collectives", WordKey{at<&Config::cluster, &ClusterConfig::collectives>, kCollectives},
-       "what connects the ranks: gloo (TCP); nccl, which needs a GPU for each rank (not yet run on a device); auto: "
-       "nccl "
-       "where each rank computes on a GPU of its own and NCCL is found, else gloo, and the log says why"},
+       "what connects the ranks: gloo (TCP); channel (TLS); nccl, which needs a GPU for each rank (not yet run on a "
+       "device); auto: channel where encryption is required of links between machines, nccl where each rank computes "
+       "on a GPU of its own and NCCL is found, else gloo, and the log says why"},
       {"cluster.network_interface", TextKey{at<&Config::cluster, &ClusterConfig::network_interface>},
-       "of gloo, such as \"eth0\"; by default the one that the machine's name leads to, or loopback within one "
-       "machine; NCCL chooses for itself, or by NCCL_SOCKET_IFNAME"},
+       "of gloo and channel, such as \"eth0\"; by default the one that the machine's name leads to, or loopback within "
+       "one machine; NCCL chooses for itself, or by NCCL_SOCKET_IFNAME"},
+      {"cluster.channel_port", CountKey{at<&Config::cluster, &ClusterConfig::channel_port>, 0, kMostPort},
+       "rank r listens for channels at this port + r; 0: at any"},
+      {"cluster.channel_reached_at", TextKey{at<&Config::cluster, &ClusterConfig::channel_reached_at>},
+       "HOST:PORT, if others reach rank r's channels not where it listens but at PORT + r of HOST: a relay, a "
+       "forwarded port"},
       {"cluster.meet_limit_ms", CountKey{at<&Config::cluster, &ClusterConfig::meet_limit_ms>, 1, kMostMilliseconds},
        "how long ranks wait for each other at the start"},
       {"cluster.operation_limit_ms",
@@ -173,6 +180,8 @@ const std::vector<KeyRule>& rules() {
        "refuse what would send factors between machines in the clear"},
       {"security.trusted_fabric", FlagKey{at<&Config::security, &SecurityConfig::trusted_fabric>},
        "allow it all the same: nobody listens on this network"},
+      {"security.plain_channel", FlagKey{at<&Config::security, &SecurityConfig::plain_channel>},
+       "channels among ranks are not encrypted, and peers are believed who they say they are"},
       {"security.authority", TextKey{at<&Config::security, &SecurityConfig::authority>},
        "of etcd: file of the certificate authority (PEM); by default the launcher's --store-authority, else the "
        "system's"},

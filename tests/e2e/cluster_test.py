@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Training by several processes: one model whatever their number, and failures that name the rank to blame."""
+import contextlib
 import json
 import os
 import pathlib
 import re
 import signal
+import socket
 import subprocess
 import time
 import unittest
@@ -94,6 +96,69 @@ class ClusterTest(LaunchingTest):
                     self.assertEqual(replication["schedule"], "alternating")
                     # Over loopback nothing leaves the machine.
                     self.assertEqual((replication["encrypted"], replication["links_in_the_clear"]), (True, []))
+
+    def test_channels_write_the_model_that_gloo_writes(self):
+        for kind in ("als", "sgd"):
+            self.configure(kind=kind)
+            models = {}
+            for collectives, plain in (("gloo", "false"), ("channel", "false"), ("channel", "true")):
+                finished = self.train(2, "--set", f"cluster.collectives={collectives}", "--set",
+                                      f"security.plain_channel={plain}")
+                self.assertEqual(finished.returncode, 0, finished.stderr)
+                self.assertIn(f"{collectives} connects them", finished.stderr)
+                self.assertEqual("is NOT encrypted" in finished.stderr, plain == "true", finished.stderr)
+                replication = json.loads((self.scratch / "report.json").read_text())["replication"]
+                self.assertEqual((replication["collectives"], replication["encrypted"]), (collectives, True))
+                models[collectives, plain] = self.files_of_model()
+            for files in models.values():
+                self.assert_same_factors(files, models["gloo", "false"])
+
+    def start_relay(self, target):
+        """The relay before a port of this machine, and the port at which it listens."""
+        relay = subprocess.Popen([pathlib.Path(PROGRAM).with_name("relay"), "--seed", "1", f"127.0.0.1:0=127.0.0.1:{target}"],
+                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.addCleanup(relay.stdout.close)
+        self.addCleanup(relay.wait, 30)
+        self.addCleanup(relay.stdin.close)  # which ends it
+        return relay, int(relay.stdout.readline().rsplit(":", 1)[1])
+
+    @staticmethod
+    def command(relay, words):
+        relay.stdin.write(words + "\n")
+        relay.stdin.flush()
+        return relay.stdout.readline().strip()
+
+    def free_ports(self, count):
+        """The first of so many free ports in a row."""
+        for first in range(20000 + os.getpid() % 10000, 50000, count):
+            with contextlib.ExitStack() as taken:
+                try:
+                    for port in range(first, first + count):
+                        taken.enter_context(socket.create_server(("127.0.0.1", port)))
+                    return first
+                except OSError:
+                    continue
+        self.fail("no free ports")
+
+    def test_ranks_reach_each_other_through_a_relay_and_a_cut_ends_the_run(self):
+        self.configure()
+        self.run_well("train", "run.toml")
+        expected = self.files_of_model()
+        port = self.free_ports(2)
+        relay, reached_at = self.start_relay(port)
+        self.assertEqual(self.command(relay, "both delay_ms=2 jitter_ms=1 rate_mbit=200"), "ok")
+        options = ["--set", "cluster.collectives=channel", "--set", f"cluster.channel_port={port}", "--set",
+                   f"cluster.channel_reached_at=127.0.0.1:{reached_at}"]
+        finished = self.train(2, *options)
+        self.assertEqual(finished.returncode, 0, finished.stderr)
+        self.assert_same_factors(self.files_of_model(), expected)
+        connections, up, down = map(int, self.command(relay, "counts").split()[1::2])
+        self.assertEqual(connections, 1)
+        self.assertGreater(min(up, down), 40_000)  # of 1,300 rows in three epochs, half of them from each rank
+        self.assertEqual(self.command(relay, "cut"), "ok")
+        finished = self.train(2, *options, "--set", "cluster.meet_limit_ms=3000")
+        self.assertNotEqual(finished.returncode, 0)
+        self.assertRegex(finished.stderr, r"no connection with rank [01] in time")
 
     def test_sgd_rotates_over_ranks_with_the_quality_of_one_process(self):
         self.configure(kind="sgd", epochs=20)

@@ -88,15 +88,24 @@ class TwoMachinesTest(LaunchingTest):
     def test_encryption_that_is_required(self):
         self.configure(epochs=1)
         wanted = (PROGRAM, "train", "run.toml", "--set", "security.require_encryption=true", "--set", "output.report=report")
-        for status, _, err in self.on_both(*wanted):
-            self.assertEqual(status, 2, err)
-            self.assertIn("security.require_encryption: gloo would send factors in the clear over 198.18.77.1 - 198.18.77.2; "
-                          "set security.trusted_fabric = true if nobody listens on that network", err)
-        for status, _, err in self.on_both(*wanted, "--set", "security.trusted_fabric=true"):
-            self.assertEqual(status, 0, err)
-        replication = json.loads((self.scratch / "report").read_text())["replication"]
-        self.assertEqual((replication["ranks"], replication["encrypted"], replication["links_in_the_clear"]),
-                         (2, False, ["198.18.77.1 - 198.18.77.2"]))
+        for collectives, plain, said in (("gloo", "false", "gloo would"),
+                                         ("channel", "true", "channel, with security.plain_channel, would")):
+            for status, _, err in self.on_both(*wanted, "--set", f"cluster.collectives={collectives}", "--set",
+                                               f"security.plain_channel={plain}"):
+                self.assertEqual(status, 2, err)
+                self.assertIn(f"security.require_encryption: {said} send factors in the clear over 198.18.77.1 - "
+                              "198.18.77.2; set security.trusted_fabric = true if nobody listens on that network", err)
+        factors = []
+        for options, expected in (((), ("channel", 2, True, [])),
+                                  (("--set", "security.trusted_fabric=true"),
+                                   ("gloo", 2, False, ["198.18.77.1 - 198.18.77.2"]))):
+            for status, _, err in self.on_both(*wanted, *options):
+                self.assertEqual(status, 0, err)
+            replication = json.loads((self.scratch / "report").read_text())["replication"]
+            self.assertEqual((replication["collectives"], replication["ranks"], replication["encrypted"],
+                              replication["links_in_the_clear"]), expected)
+            factors.append({path.name: path.read_bytes() for path in (self.scratch / "model").glob("*.bin")})
+        self.assertEqual(*factors)
 
     def test_a_name_that_leads_nowhere_from_the_other_machine(self):
         # Both have this machine's name, which leads somewhere, but not to the link.
@@ -113,6 +122,10 @@ class TwoMachinesTest(LaunchingTest):
         self.assertRegex(page, r"ok       interfaces    link0 is 198\.18\.77\.1\n")
         self.assertRegex(page, r"ok       links         1 measured; the slowest, ranks 0 and 1: ")
         self.assertRegex(page, r"ok       encryption    factors go in the clear over 1 link, which is allowed\n")
+        (status, page, _), _ = self.on_both(PROGRAM, "doctor", "run.toml", "--set", "security.require_encryption=true")
+        self.assertEqual(status, 0, page)
+        self.assertRegex(page, r"ok       links         1 measured; ")
+        self.assertRegex(page, r"ok       encryption    factors go encrypted over 1 link, by channel\n")
         (status, page, _), _ = self.on_both(PROGRAM, "doctor", "run.toml", "--set", "cluster.network_interface=")
         self.assertEqual(status, 1, page)
         self.assertRegex(page, r"problem  (name|links) ")

@@ -2,6 +2,7 @@
 // what a rendezvous needs; leases and locks it refuses.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
@@ -14,6 +15,7 @@
 #include <utility>
 
 #include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/inotify.h>
 #include <unistd.h>
 
@@ -90,14 +92,20 @@ class FolderStore final : public Store {
    public:
     Watch(FolderStore& store, std::string prefix) : store_(store), prefix_(std::move(prefix)) {
       notices_ = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+      woken_ = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
       CONCERTO_CHECK(inotify_add_watch(notices_, store.folder_.c_str(), IN_CREATE | IN_MOVED_TO | IN_DELETE) >= 0,
                      "the folder cannot be watched");
     }
-    ~Watch() override { close(notices_); }
+    ~Watch() override {
+      close(notices_);
+      close(woken_);
+    }
     [[nodiscard]] Result<Batch> next(std::chrono::milliseconds limit) override {
       if (is_begun_) {
-        pollfd waited{notices_, POLLIN, 0};
-        (void)poll(&waited, 1, static_cast<int>(limit.count()));
+        std::array<pollfd, 2> waited{pollfd{notices_, POLLIN, 0}, pollfd{woken_, POLLIN, 0}};
+        (void)poll(waited.data(), waited.size(), static_cast<int>(limit.count()));
+        eventfd_t ignored = 0;
+        (void)eventfd_read(woken_, &ignored);
         char notices[4096];
         while (read(notices_, notices, sizeof(notices)) > 0) {
         }
@@ -108,12 +116,13 @@ class FolderStore final : public Store {
       for (StoreEntry& entry : listing.entries) batch.events.push_back({false, std::move(entry)});
       return batch;
     }
-    void interrupt() noexcept override {}  // nobody waits here for long
+    void interrupt() noexcept override { (void)eventfd_write(woken_, 1); }
 
    private:
     FolderStore& store_;
     std::string prefix_;
     int notices_ = -1;
+    int woken_ = -1;
     bool is_begun_ = false;
   };
 

@@ -27,6 +27,7 @@ struct Delivery {
   std::shared_ptr<End> to;
   std::optional<Message> message;  ///< none: the end of the connection
   Failure failure;
+  bool is_room = false;  ///< neither: there is room in the queue again
 };
 
 }  // namespace
@@ -58,8 +59,9 @@ class End final : public Channel, public std::enable_shared_from_this<End> {
 
   [[nodiscard]] const Identity& peer() const noexcept override { return peer_identity_; }
   [[nodiscard]] std::string peer_address() const override { return address_; }
-  [[nodiscard]] Result<void> send(Message message) override;
+  [[nodiscard]] Result<void> send(Outgoing message) override;
   void close() noexcept override;
+  void cut(const Failure& why) noexcept override;
   [[nodiscard]] ChannelCounters counters() const noexcept override {
     const std::lock_guard guard(hub_->mutex);
     return counters_;
@@ -74,32 +76,42 @@ class End final : public Channel, public std::enable_shared_from_this<End> {
   std::string address_;  ///< of the listener
   std::weak_ptr<End> other_;
   bool is_ended_ = false;
+  bool is_deaf_ = false;  ///< what is still under way to here is lost
+  /// With the mutex held: a message has left the queue. True: there is room again, and it was asked for.
+  [[nodiscard]] bool has_made_room(std::size_t bytes);
+
   ChannelEvents events_;
   ChannelCounters counters_;
+  bool is_room_wanted_ = false;
 };
 
 class InprocNetwork final : public Network {
  public:
-  InprocNetwork(std::shared_ptr<State> hub, Identity self)
-      : hub_(std::move(hub)), self_(std::move(self)), thread_([this] { deliver(); }) {}
+  InprocNetwork(std::shared_ptr<State> hub, Identity self, const NetworkLimits& limits)
+      : hub_(std::move(hub)), self_(std::move(self)), limits_(limits), thread_([this] { deliver(); }) {}
   ~InprocNetwork() override;
   InprocNetwork(const InprocNetwork&) = delete;
   InprocNetwork& operator=(const InprocNetwork&) = delete;
 
   [[nodiscard]] std::unique_ptr<Listener> listen(
       const std::string& address, std::function<ChannelEvents(std::shared_ptr<Channel>)> on_accept) override;
-  [[nodiscard]] Result<std::shared_ptr<Channel>> connect(const std::string& address, const Identity& expected,
-                                                         ChannelEvents events,
-                                                         std::chrono::milliseconds limit) override;
+  void start_connect(const std::string& address, const Identity& expected, ChannelEvents events,
+                     std::chrono::milliseconds /*limit*/, Connected done) override {
+    done(connect_now(address, expected, std::move(events)));
+  }
 
   /// With the mutex held.
   void enqueue(Delivery delivery);
 
   std::shared_ptr<State> hub_;
   Identity self_;
+  NetworkLimits limits_;
 
  private:
   void deliver();
+  void deliver_one(std::unique_lock<std::mutex>& lock, Delivery delivery);
+  [[nodiscard]] Result<std::shared_ptr<Channel>> connect_now(const std::string& address, const Identity& expected,
+                                                             ChannelEvents events);
   std::deque<Delivery> queue_;
   bool is_stopping_ = false;
   std::thread thread_;
@@ -122,28 +134,61 @@ class InprocListener final : public Listener {
   std::string address_;
 };
 
-Result<void> End::send(Message message) {
+Result<void> End::send(Outgoing message) {
+  Message whole{message.type, message.epoch, std::move(message.head)};
+  whole.payload.insert(whole.payload.end(), message.body.begin(), message.body.end());
+  const std::size_t bytes = whole.payload.size();
   const std::lock_guard guard(hub_->mutex);
+  if (bytes > kMaxPayload) return Failure{FailureKind::kConflict, "a message that is too long"};
   if (is_ended_) return Failure{FailureKind::kLost, "the connection to " + address_ + " has ended"};
+  if (network_ != nullptr && counters_.queued_bytes > 0 &&
+      counters_.queued_bytes + bytes > network_->limits_.queue_bytes) {
+    is_room_wanted_ = true;
+    return Failure{FailureKind::kConflict, "the queue to " + address_ + " is full"};
+  }
   ++counters_.messages_sent;
-  counters_.bytes_sent += message.payload.size();
+  counters_.bytes_sent += bytes;
   const auto other = other_.lock();
   if (hub_->silent.contains(address_) || !other || other->network_ == nullptr) return {};
-  other->network_->enqueue({Clock::now() + hub_->delay, other, std::move(message), {}});
+  counters_.queued_bytes += bytes;
+  other->network_->enqueue({Clock::now() + hub_->delay, other, std::move(whole), {}});
   return {};
 }
 
+bool End::has_made_room(std::size_t bytes) {
+  counters_.queued_bytes -= std::min<std::uint64_t>(bytes, counters_.queued_bytes);
+  if (!is_room_wanted_ || network_ == nullptr || counters_.queued_bytes > network_->limits_.queue_bytes / 2) {
+    return false;
+  }
+  is_room_wanted_ = false;
+  return true;
+}
+
+/// What is under way still arrives: the other side's end stands behind it in its queue.
 void End::close() noexcept {
   const std::lock_guard guard(hub_->mutex);
   if (is_ended_) return;
+  is_deaf_ = true;
   const auto other = other_.lock();
   end({FailureKind::kAborted, "closed from this side"});
   if (other && !hub_->silent.contains(address_)) other->end({FailureKind::kLost, "closed by the other side"});
 }
 
+void End::cut(const Failure& why) noexcept {
+  const std::lock_guard guard(hub_->mutex);
+  if (is_ended_) return;
+  is_deaf_ = true;
+  const auto other = other_.lock();
+  end(why);
+  if (!other || hub_->silent.contains(address_)) return;
+  other->is_deaf_ = true;
+  other->end({FailureKind::kLost, "cut off by the other side"});
+}
+
 void End::end(const Failure& failure) {
   if (is_ended_) return;
   is_ended_ = true;
+  counters_.queued_bytes = 0;
   if (network_ != nullptr) network_->enqueue({Clock::now() + hub_->delay, shared_from_this(), std::nullopt, failure});
 }
 
@@ -156,6 +201,7 @@ InprocNetwork::~InprocNetwork() {
       const auto end = weak.lock();
       if (!end || end->network_ != this) continue;
       if (const auto other = end->other_.lock()) other->end({FailureKind::kLost, "the other side is gone"});
+      end->is_deaf_ = true;
       end->end({FailureKind::kAborted, "the network has ended"});
       end->network_ = nullptr;
     }
@@ -185,21 +231,32 @@ void InprocNetwork::deliver() {
     }
     Delivery delivery = std::move(queue_.front());
     queue_.pop_front();
-    // After the end nothing but the end is told.
-    if (delivery.message && delivery.to->is_ended_) continue;
-    if (delivery.message) {
-      ++delivery.to->counters_.messages_received;
-      delivery.to->counters_.bytes_received += delivery.message->payload.size();
-    }
-    ChannelEvents events = delivery.to->events_;
-    if (!delivery.message) delivery.to->events_ = {};
-    lock.unlock();
-    if (delivery.message && events.on_message) events.on_message(*delivery.to, std::move(*delivery.message));
-    if (!delivery.message && events.on_closed) events.on_closed(*delivery.to, delivery.failure);
-    delivery.to.reset();
-    events = {};
-    lock.lock();
+    deliver_one(lock, std::move(delivery));
   }
+}
+
+void InprocNetwork::deliver_one(std::unique_lock<std::mutex>& lock, Delivery delivery) {
+  const auto sender = delivery.message ? delivery.to->other_.lock() : nullptr;
+  if (sender && sender->has_made_room(delivery.message->payload.size())) {
+    // Told by the sender's own network, as everything is.
+    sender->network_->enqueue({Clock::now(), sender, std::nullopt, {}, true});
+  }
+  if (delivery.is_room && delivery.to->is_ended_) return;
+  if (delivery.message && delivery.to->is_deaf_) return;
+  if (delivery.message) {
+    ++delivery.to->counters_.messages_received;
+    delivery.to->counters_.bytes_received += delivery.message->payload.size();
+  }
+  ChannelEvents events = delivery.to->events_;
+  const bool is_end = !delivery.message && !delivery.is_room;
+  if (is_end) delivery.to->events_ = {};
+  lock.unlock();
+  if (delivery.message && events.on_message) events.on_message(*delivery.to, std::move(*delivery.message));
+  if (delivery.is_room && events.on_room) events.on_room(*delivery.to);
+  if (is_end && events.on_closed) events.on_closed(*delivery.to, delivery.failure);
+  delivery.to.reset();
+  events = {};
+  lock.lock();
 }
 
 std::unique_ptr<Listener> InprocNetwork::listen(const std::string& address,
@@ -214,8 +271,8 @@ std::unique_ptr<Listener> InprocNetwork::listen(const std::string& address,
   return std::make_unique<InprocListener>(hub_, taken);
 }
 
-Result<std::shared_ptr<Channel>> InprocNetwork::connect(const std::string& address, const Identity& expected,
-                                                        ChannelEvents events, std::chrono::milliseconds /*limit*/) {
+Result<std::shared_ptr<Channel>> InprocNetwork::connect_now(const std::string& address, const Identity& expected,
+                                                            ChannelEvents events) {
   std::function<ChannelEvents(std::shared_ptr<Channel>)> on_accept;
   std::shared_ptr<End> mine;
   std::shared_ptr<End> theirs;
@@ -227,7 +284,8 @@ Result<std::shared_ptr<Channel>> InprocNetwork::connect(const std::string& addre
     const Identity& there = place->second.network->self_;
     Identity wanted = expected;
     if (wanted.incarnation == 0) wanted.incarnation = there.incarnation;
-    if (!(wanted == there)) return Failure{FailureKind::kRefused, address + " is somebody else"};
+    if (!(wanted == there) || self_.job != there.job)
+      return Failure{FailureKind::kRefused, address + " is somebody else"};
     mine = std::make_shared<End>(hub_, this, there, address);
     theirs = std::make_shared<End>(hub_, place->second.network, self_, address);
     mine->other_ = theirs;
@@ -249,15 +307,17 @@ Result<std::shared_ptr<Channel>> InprocNetwork::connect(const std::string& addre
 InprocHub::InprocHub() : state_(std::make_shared<State>()) {}
 InprocHub::~InprocHub() = default;
 
-std::unique_ptr<Network> InprocHub::network(const Identity& self) {
-  return std::make_unique<InprocNetwork>(state_, self);
+std::unique_ptr<Network> InprocHub::network(const Identity& self, const NetworkLimits& limits) {
+  return std::make_unique<InprocNetwork>(state_, self, limits);
 }
 
 void InprocHub::cut(const std::string& address) {
   const std::lock_guard guard(state_->mutex);
   for (const auto& weak : state_->ends) {
     const auto end = weak.lock();
-    if (end && end->address_ == address) end->end({FailureKind::kLost, "the connection was cut"});
+    if (!end || end->address_ != address) continue;
+    end->is_deaf_ = true;
+    end->end({FailureKind::kLost, "the connection was cut"});
   }
 }
 

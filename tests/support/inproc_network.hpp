@@ -22,7 +22,7 @@ class InprocHub {
   InprocHub& operator=(const InprocHub&) = delete;
 
   /// The network of one process. Does not outlive the hub.
-  [[nodiscard]] std::unique_ptr<Network> network(const Identity& self);
+  [[nodiscard]] std::unique_ptr<Network> network(const Identity& self, const NetworkLimits& limits = {});
 
   /// Ends every connection that was made to `address`, as a broken cable or a killed peer does: what was under way is
   /// lost.

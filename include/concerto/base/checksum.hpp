@@ -19,6 +19,8 @@ class ChecksumStream {
   ~ChecksumStream();
   ChecksumStream(ChecksumStream&&) noexcept;
   ChecksumStream& operator=(ChecksumStream&&) noexcept;
+  /// As if nothing had come yet.
+  void restart() noexcept;
   void update(std::span<const std::byte> bytes) noexcept;
   [[nodiscard]] std::uint64_t digest() const noexcept;
 

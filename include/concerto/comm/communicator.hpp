@@ -80,7 +80,7 @@ struct GatherBlock {
 class Communicator {
  public:
   virtual ~Communicator() = default;
-  /// "inproc", "gloo", "nccl".
+  /// "inproc", "gloo", "channel", "nccl".
   [[nodiscard]] virtual std::string_view name() const noexcept = 0;
   [[nodiscard]] virtual Rank rank() const noexcept = 0;
   [[nodiscard]] virtual Rank size() const noexcept = 0;

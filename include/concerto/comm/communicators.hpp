@@ -1,4 +1,5 @@
-// Making communicators: threads of one process (inproc), processes over TCP (gloo), devices (nccl).
+// Making communicators: threads of one process (inproc), processes over TCP (gloo) or the job's own channels (channel),
+// devices (nccl).
 #pragma once
 
 #include <chrono>
@@ -9,7 +10,9 @@
 
 #include "concerto/base/ids.hpp"
 #include "concerto/base/result.hpp"
+#include "concerto/comm/channel.hpp"
 #include "concerto/comm/communicator.hpp"
+#include "concerto/comm/identity.hpp"
 #include "concerto/comm/store.hpp"
 
 namespace concerto {
@@ -54,6 +57,22 @@ struct GlooOptions {
 [[nodiscard]] Result<std::unique_ptr<Communicator>> make_gloo_communicator(Store& store, Rank rank, Rank size,
                                                                            const GlooOptions& options,
                                                                            const CommLimits& limits);
+
+struct ChannelOptions {
+  Identity self;  ///< this rank, as the network shows it
+  Rank size = 1;
+  std::string listen_address = "127.0.0.1:0";
+  std::string reached_at;                ///< as in MeshOptions; empty: where it listens
+  std::string prefix = "collectives/0";  ///< as in GlooOptions
+};
+
+/// As make_gloo_communicator over the connections of a network, which is what encrypts them and asks who peers are.
+/// `network` and `store` outlive it. kTimeout naming the ranks that did not come. Error: make_mesh's. One connection a
+/// peer; at most six threads besides the network's, one more for each direction of each peer that is sent to or
+/// received from. A sent message is copied once; a receiver that is late holds at most 4 MiB a peer and stream.
+[[nodiscard]] Result<std::unique_ptr<Communicator>> make_channel_communicator(Network& network, Store& store,
+                                                                              const ChannelOptions& options,
+                                                                              const CommLimits& limits);
 
 struct NcclOptions {
   std::string library;                   ///< file of libnccl; empty: it is looked for

@@ -20,4 +20,8 @@ using StrangerHandler = std::function<ChannelEvents(std::shared_ptr<Channel>)>;
                                                         const NetworkLimits& limits = {},
                                                         StrangerHandler on_stranger = {});
 
+/// The same over TCP alone: nothing is encrypted, each side says who it is and is believed. For fabrics that are
+/// trusted, and only where the configuration says so.
+[[nodiscard]] std::unique_ptr<Network> make_plain_network(const Identity& self, const NetworkLimits& limits = {});
+
 }  // namespace concerto

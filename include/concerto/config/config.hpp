@@ -79,8 +79,10 @@ struct ReplicationConfig {
 /// How ranks reach each other, and when one counts as lost.
 struct ClusterConfig {
   std::string store = "embedded";    ///< "embedded": the launcher's; "etcd://HOST:PORT[,HOST:PORT...]"
-  std::string collectives = "auto";  ///< "auto", "gloo", "nccl"
-  std::string network_interface;     ///< of gloo; empty: by the name of the machine, or loopback within one
+  std::string collectives = "auto";  ///< "auto", "gloo", "channel", "nccl"
+  std::string network_interface;     ///< of gloo, channel; empty: by the machine's name, or loopback within one
+  std::uint32_t channel_port = 0;    ///< rank r listens at this + r; 0: any
+  std::string channel_reached_at;    ///< "HOST:PORT", rank r at PORT + r; empty: where it listens
   std::uint32_t meet_limit_ms = 60'000;
   std::uint32_t operation_limit_ms = 120'000;
   std::uint32_t heartbeat_ms = 1'000;
@@ -91,6 +93,7 @@ struct ClusterConfig {
 struct SecurityConfig {
   bool require_encryption = false;
   bool trusted_fabric = false;  ///< whoever runs the network says that nobody listens there
+  bool plain_channel = false;   ///< channels among ranks are not encrypted
   // Files by which ranks show etcd who they are (comm/stores.hpp); empty: as the launcher says, or none.
   std::string authority;
   std::string certificate;

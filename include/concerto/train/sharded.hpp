@@ -60,9 +60,9 @@ inline constexpr std::uint32_t kPartsPerRank = 2;
 /// The node's part of the options of a run: ranks, epochs and the schedule that goes with the solver.
 [[nodiscard]] NodeOptions node_options(const TrainOptions& options, const ShardedOptions& sharding);
 
-/// Steps of a half-sweep: as many as fine exchanges like, but none that is short both in computing and in sending, beside
-/// which handing rows over would be felt (2 ranks over loopback, ML-1M, f = 64: 16 steps wait 12 % of the time, 8 steps
-/// 9 %). A pure function of the shapes.
+/// Steps of a half-sweep: as many as fine exchanges like, but none that is short both in computing and in sending,
+/// beside which handing rows over would be felt (2 ranks over loopback, ML-1M, f = 64: 16 steps wait 12 % of the time,
+/// 8 steps 9 %). A pure function of the shapes.
 [[nodiscard]] std::uint32_t best_rounds(const TrainOptions& options, const RowLengths& users, const RowLengths& items,
                                         Rank ranks);
 

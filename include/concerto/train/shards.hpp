@@ -1,7 +1,7 @@
 // How the two tables of a run are cut into blocks, who owns each, and in which round of a half-sweep its owner solves
 // it: the first and the last rounds are short, since nothing travels during the one and nothing is computed while the
-// rows of the other travel. A pure function of the data's row counts, the solver's cost and the number of ranks, that every rank computes
-// alike.
+// rows of the other travel. A pure function of the data's row counts, the solver's cost and the number of ranks, that
+// every rank computes alike.
 #pragma once
 
 #include <cstdint>

@@ -324,18 +324,21 @@ class Judge {
 
   void encryption() {
     if (!is_whole()) return;
-    std::vector<std::string> links;
+    std::size_t between = 0;
     try {
-      links = links_between_machines(places_, addresses_used(places_, expected_.config.cluster));
+      between = links_between_machines(places_, addresses_used(places_, expected_.config.cluster)).size();
     } catch (const Error&) {
       return;  // an address is wrong: "links" says so
     }
     try {
-      require_allowed(expected_.config.security, "gloo", links);
+      const bool has_certificates = ranks_.front().store.starts_with("embedded");
+      const RankLinks links = choose_links(places_, expected_.config, has_certificates);
+      const std::string over = fmt::format("{} link{}", between, between == 1 ? "" : "s");
       found_.ok("encryption", 0,
-                links.empty() ? "factors do not leave the machine"
-                              : fmt::format("factors go in the clear over {} link{}, which is allowed", links.size(),
-                                            links.size() == 1 ? "" : "s"));
+                between == 0 ? "factors do not leave the machine"
+                : links.in_the_clear.empty()
+                    ? fmt::format("factors go encrypted over {}, by {}", over, links.collectives)
+                    : fmt::format("factors go in the clear over {}, which is allowed", over));
     } catch (const Error& error) {
       found_.problem("encryption", 0, error.message(), error.where());
     }

@@ -12,6 +12,7 @@
 #include "concerto/base/error.hpp"
 #include "concerto/comm/communicators.hpp"
 
+#include "rank_connections.hpp"
 #include "rendezvous.hpp"
 
 namespace concerto::doctor {
@@ -148,22 +149,19 @@ class Marker {
   bool is_mine_;
 };
 
-void connect_and_measure(const JobEnvironment& job, Store& store, const Config& config,
+void connect_and_measure(const JobEnvironment& job, const JobStore& meeting_place, const Config& config,
                          const std::vector<RankFacts>& ranks, Facts& mine) {
   std::vector<RankPlace> places;
   for (const RankFacts& rank : ranks) places.push_back(rank.place);
-  GlooOptions options;
-  options.address = addresses_used(places, config.cluster)[job.rank];
-  options.prefix = "collectives/doctor";
-  CommLimits limits;
-  limits.operation = std::chrono::milliseconds(config.cluster.operation_limit_ms);
-  limits.connect = std::chrono::milliseconds(config.cluster.meet_limit_ms);
-  auto made = make_gloo_communicator(store, job.rank, job.world_size, options, limits);
-  if (!made) {
-    mine.links_problem = made.failure().message;
-    return;
+  RankLinks links;
+  try {
+    links = choose_links(places, config, meeting_place.credentials().has_value());
+  } catch (const Error&) {
+    // What is not allowed is told as that; whether the links are there is measured all the same.
+    links = {"gloo", addresses_used(places, config.cluster), {}};
   }
-  probe_links(*made.value(), mine);
+  RankConnections connections(job, meeting_place, config, links, "collectives/doctor");
+  probe_links(connections.communicator(), mine);
 }
 
 /// Of every rank that has told, at most until `deadline`.
@@ -244,8 +242,9 @@ void probe_links(Communicator& communicator, Facts& facts) {
   }
 }
 
-std::vector<Facts> probe_together(const JobEnvironment& job, Store& store, const Config& config, bool has_config,
-                                  Facts mine) {
+std::vector<Facts> probe_together(const JobEnvironment& job, const JobStore& meeting_place, const Config& config,
+                                  bool has_config, Facts mine) {
+  Store& store = meeting_place.store();
   const auto limit = std::chrono::milliseconds(config.cluster.meet_limit_ms);
   const Clock::time_point deadline = Clock::now() + limit;
   std::optional<Marker> marker;
@@ -259,7 +258,7 @@ std::vector<Facts> probe_together(const JobEnvironment& job, Store& store, const
   try {
     const std::vector<RankFacts> ranks = meet(store, job, me, limit);
     if (marker) mine.is_output_shared = marker->is_seen();
-    connect_and_measure(job, store, config, ranks, mine);
+    connect_and_measure(job, meeting_place, config, ranks, mine);
   } catch (const Error& error) {
     mine.links_problem = error.what();
   }

@@ -11,6 +11,7 @@
 #include "concerto/config/config.hpp"
 
 #include "facts.hpp"
+#include "job_store.hpp"
 
 namespace concerto::doctor {
 
@@ -19,8 +20,8 @@ void probe_store(Store& store, Facts& facts);
 
 /// Meets the other ranks, measures with each of them, and gives what all have found: on rank 0 of every rank that told
 /// within `cluster.meet_limit_ms`, on the others of this rank alone. What goes wrong is a fact, not an error.
-[[nodiscard]] std::vector<Facts> probe_together(const JobEnvironment& job, Store& store, const Config& config,
-                                                bool has_config, Facts mine);
+[[nodiscard]] std::vector<Facts> probe_together(const JobEnvironment& job, const JobStore& meeting_place,
+                                                const Config& config, bool has_config, Facts mine);
 
 /// Measures this rank's connections, a round of pairs after another, all ranks at the same time; each link is told by
 /// the lower of its ranks, clocks by the higher. Stops at the first failure.

@@ -18,17 +18,6 @@
 namespace concerto {
 namespace {
 
-/// For one rank: nothing to connect, nothing to carry.
-class NoTransport final : public Transport {
- public:
-  [[nodiscard]] std::unique_ptr<Link> link(Rank) override {
-    CONCERTO_CHECK(false, "a group of one rank has no links");
-    return nullptr;
-  }
-  [[nodiscard]] std::vector<Rank> lost_peers() override { return {}; }
-  void close() noexcept override {}
-};
-
 Result<void> connect_all(GlooTransport& transport, Store& store, Rank rank, Rank size, const std::string& prefix,
                          Deadline deadline) {
   if (const Result<void> announced = announce(store, rank, prefix, transport.addresses(), deadline); !announced) {
@@ -58,7 +47,7 @@ Result<std::unique_ptr<Communicator>> make_gloo_communicator(Store& store, Rank 
   CONCERTO_CHECK(rank < size, "a rank outside its group");
   const Deadline deadline = std::chrono::steady_clock::now() + limits.connect;
   const std::uint64_t group = checksum(std::as_bytes(std::span(options.prefix)));
-  std::unique_ptr<Transport> transport = std::make_unique<NoTransport>();
+  std::unique_ptr<Transport> transport = no_transport();
   if (size > 1) {
     const std::string address = gloo_address(options);
     auto mesh = GlooTransport::listen(rank, size, address, limits.connect);

@@ -12,6 +12,7 @@
 #include "join_messages.hpp"
 #include "joining_network.hpp"
 #include "keys.hpp"
+#include "tls_wire.hpp"
 
 namespace concerto {
 namespace {

@@ -1,5 +1,5 @@
-// Groups of ranks for the communicator suite: threads of this process, over memory, over TCP, and with a fake NCCL
-// whose device memory is the host's, with buffers on the device and, staged, of the host.
+// Groups of ranks for the communicator suite: threads of this process, over memory, over TCP, over TLS, and with a fake
+// NCCL whose device memory is the host's, with buffers on the device and, staged, of the host.
 #pragma once
 
 #include <chrono>
@@ -15,6 +15,8 @@
 
 #include "concerto/base/rng.hpp"
 #include "concerto/comm/communicators.hpp"
+#include "concerto/comm/networks.hpp"
+#include "concerto/comm/trust.hpp"
 
 #include "nccl_factory.hpp"
 #include "support/fake_nccl/fake_device.hpp"
@@ -25,14 +27,14 @@ namespace concerto {
 using std::chrono::milliseconds;
 
 /// Which implementation.
-enum class Kind { kInproc, kGloo, kNccl, kStagedNccl };
+enum class Kind { kInproc, kGloo, kChannel, kNccl, kStagedNccl };
 
 struct Case {
   Kind kind;
   Rank size;
 };
 inline std::string name_of(Kind kind) {
-  return kind == Kind::kInproc ? "inproc" : kind == Kind::kGloo ? "gloo" : "nccl";
+  return kind == Kind::kInproc ? "inproc" : kind == Kind::kGloo ? "gloo" : kind == Kind::kChannel ? "channel" : "nccl";
 }
 inline bool is_nccl(Kind kind) {
   return kind == Kind::kNccl || kind == Kind::kStagedNccl;
@@ -43,7 +45,7 @@ inline void PrintTo(const Case& one, std::ostream* out) {
 /// Groups of these sizes of every kind.
 inline std::vector<Case> cases_of(const std::vector<Rank>& sizes) {
   std::vector<Case> all;
-  for (const Kind kind : {Kind::kInproc, Kind::kGloo, Kind::kNccl, Kind::kStagedNccl}) {
+  for (const Kind kind : {Kind::kInproc, Kind::kGloo, Kind::kChannel, Kind::kNccl, Kind::kStagedNccl}) {
     for (const Rank size : sizes) all.push_back({kind, size});
   }
   return all;
@@ -65,11 +67,13 @@ class Group {
       faults = std::move(group.faults);
       return;
     }
-    TemporaryFolder folder;
     ranks.resize(one.size);
+    networks_.resize(one.size);
+    for (Rank rank = 0; rank < one.size; ++rank) stores_.push_back(std::make_unique<FolderStore>(folder_.path()));
+    JobAuthority authority("job");
     each([&](Rank rank) {
-      FolderStore store(folder.path());
-      auto made = make(one, store, rank, limits);
+      if (one.kind == Kind::kChannel) networks_[rank] = make_tls_network(authority.issue(identity(rank)));
+      auto made = make(one, rank, limits);
       ASSERT_TRUE(made) << made.failure().message;
       ranks[rank] = std::move(made.value());
     });
@@ -85,12 +89,25 @@ class Group {
     each([&](Rank rank) { body(*ranks[rank]); });
   }
 
+ private:
+  TemporaryFolder folder_;
+  std::vector<std::unique_ptr<FolderStore>> stores_;
+  std::vector<std::unique_ptr<Network>> networks_;  ///< channel only; they outlive the ranks
+
+ public:
   std::vector<std::unique_ptr<Communicator>> ranks;
   std::shared_ptr<InprocFaults> faults;  ///< inproc only
 
  private:
-  static Result<std::unique_ptr<Communicator>> make(const Case& one, Store& store, Rank rank,
-                                                    const CommLimits& limits) {
+  static Identity identity(Rank rank) { return {"job", Role::kRank, rank, 1}; }
+  Result<std::unique_ptr<Communicator>> make(const Case& one, Rank rank, const CommLimits& limits) {
+    Store& store = *stores_[rank];
+    if (one.kind == Kind::kChannel) {
+      ChannelOptions options;
+      options.self = identity(rank);
+      options.size = one.size;
+      return make_channel_communicator(*networks_[rank], store, options, limits);
+    }
     if (one.kind == Kind::kNccl) {
       return connect_nccl(store, NcclLibrary(CONCERTO_FAKE_NCCL), std::make_unique<FakeDevice>(), rank, one.size, {},
                           limits);

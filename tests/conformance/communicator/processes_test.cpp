@@ -1,4 +1,4 @@
-// Ranks that are processes, over TCP: killed, stopped, late.
+// Ranks that are processes, over TCP and over TLS: killed, stopped, late.
 //
 // The parent has no other threads when it forks; children leave by _exit, which runs nothing of the parent's.
 #include <algorithm>
@@ -28,7 +28,7 @@ struct Ending {
   std::array<char, 512> message{};
 };
 
-class Processes : public ::testing::Test {
+class Processes : public ::testing::TestWithParam<Kind> {
  protected:
   Processes() {
     void* shared = mmap(nullptr, kSize * sizeof(Ending), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -69,9 +69,8 @@ class Processes : public ::testing::Test {
   void run_rank(Rank rank, const CommLimits& limits) {
     alarm(100);  // whatever happens to the parent
     FolderStore store(folder_.path());
-    GlooOptions options;
-    options.network_interface = "lo";
-    auto made = make_gloo_communicator(store, rank, kSize, options, limits);
+    std::unique_ptr<Network> network;
+    auto made = make(rank, store, network, limits);
     if (!made) return tell(rank, {made.failure(), OperationKind::kBarrier, {}, {}});
     Communicator& communicator = *made.value();
     const Layout layout = even_layout(kSize, 3'000'000);
@@ -81,6 +80,20 @@ class Processes : public ::testing::Test {
       if (index == 2) CONCERTO_CHECK(write(under_way_[1], "", 1) == 1, "the parent is gone");
     }
     tell(rank, *communicator.failure());
+  }
+
+  Result<std::unique_ptr<Communicator>> make(Rank rank, Store& store, std::unique_ptr<Network>& network,
+                                             const CommLimits& limits) const {
+    if (GetParam() == Kind::kGloo) {
+      GlooOptions options;
+      options.network_interface = "lo";
+      return make_gloo_communicator(store, rank, kSize, options, limits);
+    }
+    ChannelOptions options;
+    options.self = {"job", Role::kRank, rank, 1};
+    options.size = kSize;
+    network = make_tls_network(authority_.issue(options.self));
+    return make_channel_communicator(*network, store, options, limits);
   }
 
   void tell(Rank rank, const CommFailure& failure) {
@@ -99,13 +112,14 @@ class Processes : public ::testing::Test {
     return status;
   }
 
+  JobAuthority authority_{"job"};
   TemporaryFolder folder_;
   Ending* endings_ = nullptr;
   std::array<int, 2> under_way_{};
   std::array<pid_t, kSize> children_{};
 };
 
-TEST_F(Processes, OfAKilledRankEveryRankHearsAndSuspectsIt) {
+TEST_P(Processes, OfAKilledRankEveryRankHearsAndSuspectsIt) {
   start(patient());
   ASSERT_EQ(kill(children_[kVictim], SIGKILL), 0);
   for (Rank rank = 0; rank < kSize; ++rank) {
@@ -123,7 +137,7 @@ TEST_F(Processes, OfAKilledRankEveryRankHearsAndSuspectsIt) {
   }
 }
 
-TEST_F(Processes, AStoppedRankIsATimeoutAndFailsItselfWhenItGoesOn) {
+TEST_P(Processes, AStoppedRankIsATimeoutAndFailsItselfWhenItGoesOn) {
   start({milliseconds(1500), milliseconds(60'000)});
   ASSERT_EQ(kill(children_[kVictim], SIGSTOP), 0);
   int timeouts = 0;
@@ -142,6 +156,9 @@ TEST_F(Processes, AStoppedRankIsATimeoutAndFailsItselfWhenItGoesOn) {
   EXPECT_EQ(join(kVictim), 0);
   EXPECT_TRUE(endings_[kVictim].is_told);
 }
+
+INSTANTIATE_TEST_SUITE_P(OverSockets, Processes, ::testing::Values(Kind::kGloo, Kind::kChannel),
+                         [](const auto& one) { return name_of(one.param); });
 
 }  // namespace
 }  // namespace concerto

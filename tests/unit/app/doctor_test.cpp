@@ -236,6 +236,10 @@ TEST(Doctor, EncryptionThatIsRequiredAndRanksThatDidNotCome) {
   EXPECT_THAT(trouble(expected, {healthy(0), healthy(1)}),
               ElementsAre(finding(Level::kProblem, "encryption", {0}, "in the clear over 10.0.0.1 - 10.0.0.2",
                                   "security.require_encryption")));
+  std::vector<Facts> certified{healthy(0), healthy(1)};
+  for (Facts& facts : certified) facts.store = "embedded at 10.0.0.1:1";
+  EXPECT_THAT(judge(expected, certified),
+              Contains(finding(Level::kOk, "encryption", {0}, "encrypted over 1 link, by channel", "")));
   EXPECT_THAT(trouble(expecting(3), {healthy(0), healthy(2)}),
               ElementsAre(finding(Level::kProblem, "ranks", {1}, "did not come", "")));
 }

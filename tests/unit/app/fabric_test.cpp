@@ -147,6 +147,44 @@ TEST(Fabric, EncryptionIsRequiredOfWhatLeavesAMachine) {
   EXPECT_EQ(refusal(links), "none");
 }
 
+TEST(Fabric, AutoIsAChannelWhereEncryptionIsRequiredOfLinksBetweenMachines) {
+  Config config;
+  const std::vector<RankPlace> apart{kHere, kThere};
+  const auto chosen = [&](const std::vector<RankPlace>& places, bool has_certificates) {
+    return choose_links(places, config, has_certificates);
+  };
+  EXPECT_EQ(chosen(apart, true).collectives, "gloo");
+  EXPECT_THAT(chosen(apart, true).in_the_clear, ElementsAre("10.0.0.1 - 10.0.0.2"));
+  EXPECT_THAT(chosen(apart, true).addresses, ElementsAre("10.0.0.1", "10.0.0.2"));
+  config.security.require_encryption = true;
+  EXPECT_EQ(chosen(apart, true).collectives, "channel");
+  EXPECT_THAT(chosen(apart, true).in_the_clear, IsEmpty());
+  EXPECT_EQ(chosen({kHere, kHere}, true).collectives, "gloo");
+  EXPECT_THAT(error_of([&] { return chosen(apart, false); }), HasSubstr("gloo would send factors in the clear"));
+  config.security.plain_channel = true;
+  EXPECT_THAT(error_of([&] { return chosen(apart, true); }), HasSubstr("gloo would send factors in the clear"));
+  config.security.trusted_fabric = true;
+  EXPECT_EQ(chosen(apart, true).collectives, "gloo");
+}
+
+TEST(Fabric, AChannelIsPlainOnlyWhereThatIsSaidAndAllowed) {
+  Config config;
+  config.cluster.collectives = "channel";
+  const std::vector<RankPlace> apart{kHere, kThere};
+  EXPECT_THAT(choose_links(apart, config, true).in_the_clear, IsEmpty());
+  EXPECT_THAT(error_of([&] { return choose_links(apart, config, false); }),
+              HasSubstr("cluster.collectives: channels show the certificates"));
+  config.security.plain_channel = true;
+  EXPECT_THAT(choose_links(apart, config, false).in_the_clear, ElementsAre("10.0.0.1 - 10.0.0.2"));
+  config.security.require_encryption = true;
+  EXPECT_THAT(error_of([&] { return choose_links(apart, config, true); }),
+              HasSubstr("security.require_encryption: channel, with security.plain_channel, would send factors in the "
+                        "clear over 10.0.0.1 - 10.0.0.2"));
+  EXPECT_EQ(choose_links({kHere, kHere}, config, true).collectives, "channel");
+  config.security.trusted_fabric = true;
+  EXPECT_THAT(choose_links(apart, config, true).in_the_clear, ElementsAre("10.0.0.1 - 10.0.0.2"));
+}
+
 TEST(Fabric, ThisProcessHasAPlace) {
   const RankPlace place = place_of_this_process({});
   EXPECT_EQ(place, place_of_this_process({}));

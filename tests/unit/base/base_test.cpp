@@ -101,6 +101,9 @@ TEST(Checksum, StreamsToTheSameValue) {
   EXPECT_EQ(stream.digest(), checksum(bytes));
   bytes[5000] ^= std::byte{1};
   EXPECT_NE(stream.digest(), checksum(bytes));
+  stream.restart();
+  stream.update(bytes);
+  EXPECT_EQ(stream.digest(), checksum(bytes));
   EXPECT_EQ(checksum_text(0xab), "00000000000000ab");
 }
 

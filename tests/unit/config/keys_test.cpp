@@ -36,7 +36,7 @@ TEST(ConfigKeys, AreDistinctAndExplained) {
     EXPECT_FALSE(one.help.empty()) << one.name;
     EXPECT_EQ(one.help.find('\n'), std::string::npos) << one.name;
   }
-  EXPECT_EQ(names.size(), 63U);
+  EXPECT_EQ(names.size(), 66U);
 }
 
 TEST(ConfigKeys, DefaultsShownAreThoseOfADefaultConfig) {
@@ -90,9 +90,10 @@ TEST(ConfigToJson, HasEveryKeyWithDefaultsFilledIn) {
       R"("compute": {"backend": "auto", "threads": 0, "deterministic": false, "gather": "bf16", )"
       R"("memory_limit_bytes": 0}, )"
       R"("replication": {"level": "strong", "collective": "auto", "rounds": 0, "digest_every": 5}, )"
-      R"("cluster": {"store": "embedded", "collectives": "auto", "network_interface": null, "meet_limit_ms": 60000, )"
+      R"("cluster": {"store": "embedded", "collectives": "auto", "network_interface": null, "channel_port": 0, )"
+      R"("channel_reached_at": null, "meet_limit_ms": 60000, )"
       R"("operation_limit_ms": 120000, "heartbeat_ms": 1000, "dead_after_ms": 5000, "stalled_after_ms": 30000}, )"
-      R"("security": {"require_encryption": false, "trusted_fabric": false, "authority": null, "certificate": null, )"
+      R"("security": {"require_encryption": false, "trusted_fabric": false, "plain_channel": false, "authority": null, "certificate": null, )"
       R"("private_key": null, "credentials": null}, )"
       R"("evaluate": {"metrics": ["rmse", "mae"], "every": 1, "clip": "none"}, )"
       R"("output": {"model": "out", "report": null}})");
