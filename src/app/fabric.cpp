@@ -136,6 +136,11 @@ void require_allowed(const SecurityConfig& security, const std::string& collecti
               "security.require_encryption");
 }
 
+Config without_nccl(Config config) {
+  if (config.cluster.collectives == "nccl") config.cluster.collectives = "gloo";
+  return config;
+}
+
 RankLinks choose_links(const std::vector<RankPlace>& places, const Config& config, bool has_certificates) {
   const SecurityConfig& security = config.security;
   RankLinks links{config.cluster.collectives, addresses_used(places, config.cluster), {}, ""};

@@ -61,6 +61,10 @@ struct RankLinks {
 /// and where channels are wanted, and are neither plain nor have certificates.
 [[nodiscard]] RankLinks choose_links(const std::vector<RankPlace>& places, const Config& config, bool has_certificates);
 
+/// The same with Gloo where NCCL is asked for: of who may reach whom, and what goes in the clear, they are alike, and
+/// links can be looked at without devices.
+[[nodiscard]] Config without_nccl(Config config);
+
 /// "127.0.0.1", "::1".
 [[nodiscard]] bool is_loopback(const std::string& address);
 

@@ -332,7 +332,7 @@ class Judge {
     }
     try {
       const bool has_certificates = ranks_.front().store.starts_with("embedded");
-      const RankLinks links = choose_links(places_, expected_.config, has_certificates);
+      const RankLinks links = choose_links(places_, without_nccl(expected_.config), has_certificates);
       const std::string over = fmt::format("{} link{}", between, between == 1 ? "" : "s");
       found_.ok("encryption", 0,
                 between == 0 ? "factors do not leave the machine"

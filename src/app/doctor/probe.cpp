@@ -155,10 +155,10 @@ void connect_and_measure(const JobEnvironment& job, const JobStore& meeting_plac
   for (const RankFacts& rank : ranks) places.push_back(rank.place);
   RankLinks links;
   try {
-    links = choose_links(places, config, meeting_place.credentials().has_value());
+    links = choose_links(places, without_nccl(config), meeting_place.credentials().has_value());
   } catch (const Error&) {
     // What is not allowed is told as that; whether the links are there is measured all the same.
-    links = {"gloo", addresses_used(places, config.cluster), {}};
+    links = {"gloo", addresses_used(places, config.cluster), {}, ""};
   }
   RankConnections connections(job, meeting_place, config, links, "collectives/doctor");
   probe_links(connections.communicator(), mine);

@@ -167,6 +167,22 @@ TEST(Fabric, AutoIsAChannelWhereEncryptionIsRequiredOfLinksBetweenMachines) {
   EXPECT_EQ(chosen(apart, true).collectives, "gloo");
 }
 
+TEST(Fabric, LinksOfNcclAreThoseOfGloo) {
+  Config config;
+  const std::vector<RankPlace> both{with_device(kHere, "0000:17:00.0"), with_device(kThere, "0000:17:00.0")};
+  EXPECT_EQ(choose_links(both, config, true).collectives, "nccl");
+  EXPECT_THAT(choose_links(both, config, true).in_the_clear, ElementsAre("10.0.0.1 - 10.0.0.2"));
+  config.security.require_encryption = true;
+  EXPECT_EQ(choose_links(both, config, true).collectives, "channel");
+  config.cluster.collectives = "nccl";
+  EXPECT_THAT(error_of([&] { return choose_links(both, config, true); }),
+              HasSubstr("nccl would send factors in the clear"));
+  EXPECT_THAT(error_of([&] {
+                return choose_links({kHere, kThere}, without_nccl(config), true);
+              }),
+              HasSubstr("gloo would send factors in the clear"));
+}
+
 TEST(Fabric, AChannelIsPlainOnlyWhereThatIsSaidAndAllowed) {
   Config config;
   config.cluster.collectives = "channel";
