@@ -77,7 +77,7 @@ void AsynchronousNode::received(Rank peer, const RunMessage& message, Asynchrono
     if (peer == coordinator() && message.phase > phase_) enter(message.phase, out);
     report(out);
   } else if (is_coordinator()) {
-    completed_[peer] = message.complete;
+    completed_[peer] = std::max(completed_[peer], message.complete);  // a late report says less
     if (phase_ == RunPhase::kTraining && message.phase > phase_) enter(RunPhase::kDraining, out);
     if (message.phase < phase_) direct(peer, out);
   }

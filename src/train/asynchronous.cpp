@@ -155,6 +155,7 @@ AsynchronousTrainer::Impl::Impl(Backend& backend, const Dataset& data, const Tra
     states_[b].resize(plan.blocks[b].bytes / sizeof(float));
     gather(b, side_of(b).transit, states_[b]);
   }
+  own({});
 }
 
 void AsynchronousTrainer::Impl::load(const Dataset& data, Side side, const FactorTable* warm) {

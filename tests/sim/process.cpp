@@ -66,6 +66,12 @@ void Simulation::perform(Process& p, const ReplicaEffect& effect, const ReplicaE
                     static_cast<int>(effect.kind), b, effect.message.version.term, effect.message.version.serial,
                     effect.message.writer.incarnation, effect.message.writer.sequence, effect.message.writer.clock));
   }
+  if (p.training && effect.kind != ReplicaEffectKind::kSend) {
+    const auto payload = wire != nullptr ? std::span<const std::byte>(wire->payload) : std::span<const std::byte>{};
+    if (!p.training->trainer().perform(effect, payload)) {
+      oracle_.fail(fmt::format("{} was sent bytes of another length as block {}", p.name(), b));
+    }
+  }
   switch (effect.kind) {
     case ReplicaEffectKind::kSend:
       send(p, effect, all);
@@ -178,6 +184,10 @@ void Simulation::send(Process& p, const ReplicaEffect& effect, const ReplicaEffe
     case ReplicaMessageKind::kFetch:
       break;
   }
+  if (p.training) {
+    const auto payload = p.training->trainer().payload(effect.message);
+    wire.payload.assign(payload.begin(), payload.end());
+  }
   transmit(p, effect.peer, std::move(wire));
 }
 
@@ -274,6 +284,7 @@ void Simulation::begin_step(const std::shared_ptr<Process>& process, const Block
   log(fmt::format("{} begins sweep {} of {}, block {} and {} more", p.name(), step.clock,
                   step.table == Side::kItems ? "items" : "users", step.blocks.front(), step.blocks.size() - 1));
   check_reads(p, step);
+  if (p.training) p.training->step(step, p.node.replicator());
   for (const BlockId b : step.blocks) {
     const std::uint64_t value =
         result_of(step.table, step.clock, b, [&](BlockId other) { return p.state[other].value; });

@@ -62,6 +62,7 @@ Scenario draw_scenario(std::uint64_t seed) {
   s.delay_most = s.delay_least + random.below(random.below(3) == 0 ? 200 : 20);
   s.pace = random.below(2) == 0 ? 1 : 100;
   s.step = s.pace * (10 + random.below(100));
+  s.trains = seed % 50 == 0;
   const std::uint64_t steps = std::uint64_t{s.epochs} * (s.items + s.users) / s.blocks_per_step / s.ranks + 4;
   const Ticks horizon = steps * s.step;
   const std::uint64_t faults = random.below(4) == 0 ? 0 : random.below(9);
@@ -80,7 +81,8 @@ std::string to_text(const Scenario& s) {
   std::string text = fmt::format(
       "seed {}\nranks {}\nsolver {}\nitems {}\nusers {}\nepochs {}\nblocks_per_step {}\nwindow_blocks {}\n", s.seed,
       s.ranks, s.is_adding ? "sgd" : "als", s.items, s.users, s.epochs, s.blocks_per_step, s.window_blocks);
-  text += fmt::format("delay {} {}\nstep {}\npace {}\n", s.delay_least, s.delay_most, s.step, s.pace);
+  text += fmt::format("delay {} {}\nstep {}\npace {}\ntrains {}\n", s.delay_least, s.delay_most, s.step, s.pace,
+                      s.trains ? 1 : 0);
   constexpr std::array<const char*, 2> kTables{"users", "items"};
   for (std::size_t t = 0; t < 2; ++t) {
     text += fmt::format("level {} {} {}\n", kTables[t], kLevelNames[static_cast<std::size_t>(s.levels[t].level)],
@@ -148,6 +150,8 @@ Scenario parse_scenario(const std::string& text, const std::string& name) {
       words >> s.step;
     } else if (key == "pace") {
       words >> s.pace;
+    } else if (key == "trains") {
+      words >> s.trains;
     } else if (key == "level") {
       const Side side = table();
       s.levels[static_cast<std::size_t>(side)] = level();

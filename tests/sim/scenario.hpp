@@ -61,7 +61,8 @@ struct Scenario {
   Ticks delay_least = 1;
   Ticks delay_most = 10;
   Ticks step = 50;
-  Ticks pace = 1;  ///< steps, faults and ticks take so much longer, delays do not: 1 makes links the bottleneck
+  Ticks pace = 1;       ///< steps, faults and ticks take so much longer, delays do not: 1 makes links the bottleneck
+  bool trains = false;  ///< a real model too
   std::vector<Fault> faults;
   std::optional<LevelChangeAt> change;
 };

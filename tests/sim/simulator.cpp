@@ -28,6 +28,7 @@ Simulation::Simulation(const Scenario& scenario, bool trace)
         {is_item ? Side::kItems : Side::kUsers, 100, scenario.is_adding && is_item, is_item || !scenario.is_adding});
     placed_.push_back({b + 1, static_cast<double>(1 + weights.below(4))});
   }
+  if (scenario.trains) training_.emplace(scenario, blocks_, placed_);
   record_ = first_membership(placed_, std::vector<Incarnation>(scenario.ranks, 1));
 }
 
@@ -73,6 +74,7 @@ void Simulation::start_process(Rank rank, Incarnation incarnation) {
   options.blocks_per_step = scenario_.blocks_per_step;
   for (const PlacedBlock& block : placed_) options.weights.push_back(static_cast<std::uint64_t>(block.weight));
   const auto process = std::make_shared<Process>(rank, incarnation, std::move(options), blocks_);
+  if (training_) process->training = std::make_unique<TrainingProcess>(*training_);
   processes_[rank] = process;
   lives_[{rank, incarnation}] = process;
   const Contents initial;
@@ -349,6 +351,40 @@ void Simulation::check_end() {
       }
       oracle_.ended(p->name(), b, p->state[b]);
     }
+  }
+  if (training_ && !oracle_.violation()) check_model(members);
+}
+
+/// Equal bytes on all holders, and an error like that of one process. Not like it with sgd where somebody died: what
+/// the users of a lost rank then lack is not trained again.
+void Simulation::check_model(const std::vector<const Process*>& members) {
+  FactorTable users;
+  FactorTable items = members.front()->training->trainer().table(Side::kItems);
+  for (BlockId b = 0; b < blocks_.size(); ++b) {
+    const Process* owner =
+        *std::ranges::find_if(members, [&](const Process* p) { return p->node.replicator().owns(b); });
+    for (const Process* p : members) {
+      const bool is_holder = blocks_[b].is_read_by_all || record_.places[b].successor == p->rank;
+      if (is_holder && p->training->trainer().digest(b) != owner->training->trainer().digest(b)) {
+        oracle_.fail(fmt::format("block {} of the model differs between {} and {}", b, p->name(), owner->name()));
+      }
+    }
+    if (blocks_[b].table != Side::kUsers) continue;
+    const FactorTable& own = owner->training->trainer().table(Side::kUsers);
+    if (users.rows() == 0) users = own;
+    const RowRange rows = training_->plan().rows[b];
+    for (RowIndex u = rows.begin; u < rows.end; ++u) {
+      std::ranges::copy(own.row(u), users.row(u).begin());
+      users.biases()[u] = own.biases()[u];
+    }
+  }
+  constexpr double kAls = 1.25;  // of few sweeps
+  constexpr double kSgd = 1.5;
+  if (scenario_.is_adding && record_.epoch > 1) return;
+  const double error = training_->error_of(users, items);
+  if (!(error <= training_->error_of_one_process() * (scenario_.is_adding ? kSgd : kAls))) {
+    oracle_.fail(fmt::format("the model ends with an error of {:.4f}, where one process has {:.4f}", error,
+                             training_->error_of_one_process()));
   }
 }
 

@@ -20,6 +20,7 @@
 #include "contents.hpp"
 #include "oracle.hpp"
 #include "simulator.hpp"
+#include "training.hpp"
 
 namespace concerto::sim {
 
@@ -33,6 +34,7 @@ struct Wire {
   std::shared_ptr<const Contents> state;
   std::int64_t delta = 0;
   std::uint64_t digest = 0;
+  std::vector<std::byte> payload;  ///< of a real model
 };
 
 /// One life of a rank.
@@ -56,9 +58,10 @@ struct Process {
   std::vector<Version> held;
   std::vector<Delta> sealed;
   std::vector<Delta> open;
-  std::vector<std::int64_t> written;     ///< by this life, to each block
-  std::vector<Contents> results;         ///< of the running step, by block
-  std::vector<std::int64_t> increments;  ///< of the running step, by block
+  std::vector<std::int64_t> written;          ///< by this life, to each block
+  std::vector<Contents> results;              ///< of the running step, by block
+  std::vector<std::int64_t> increments;       ///< of the running step, by block
+  std::unique_ptr<TrainingProcess> training;  ///< where the scenario has a real model
   Membership record;
   bool is_alive = true;
   Ticks paused_until = 0;
@@ -154,6 +157,7 @@ class Simulation {
                                         const std::function<std::uint64_t(BlockId)>& read) const;
   [[nodiscard]] std::uint64_t serial_value(Side table, SweepClock clock, BlockId block);
   void fell_behind(Process& p, BlockId block);
+  void check_model(const std::vector<const Process*>& members);
   void check_promise(Process& p, const ReplicaMessage& message, Rank peer);
 
   Scenario scenario_;
@@ -170,6 +174,7 @@ class Simulation {
   std::map<std::pair<Rank, Rank>, Direction> directions_;
   Membership record_;
   Oracle oracle_;
+  std::optional<Training> training_;
   SimulationResult result_;
   std::uint64_t hash_ = 0;
   bool has_damage_ = false;  ///< steps may have read damaged bytes
