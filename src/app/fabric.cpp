@@ -155,12 +155,14 @@ RankLinks choose_links(const std::vector<RankPlace>& places, const Config& confi
     links.why_not_nccl = std::move(choice.why);
   }
   if (links.collectives == "channel" && can_encrypt) return links;
-  if (links.collectives == "channel" && !security.plain_channel) {
+  const bool is_strong = config.replication.level == "strong";
+  if ((links.collectives == "channel" || !is_strong) && !can_encrypt && !security.plain_channel) {
     throw Error(
         ErrorCode::kBadInput,
-        "channels show the certificates that the launcher's own store hands out, and ranks of a job whose store "
-        "is etcd have none; use gloo",
-        "cluster.collectives");
+        fmt::format("channels show the certificates that the launcher's own store hands out, and ranks of a job "
+                    "whose store is etcd have none; use {}",
+                    is_strong ? "gloo" : "strong"),
+        is_strong ? "cluster.collectives" : "replication.level");
   }
   links.in_the_clear = between;
   const bool is_plain = links.collectives == "channel";

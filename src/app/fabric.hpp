@@ -56,9 +56,10 @@ struct RankLinks {
   std::vector<std::string> in_the_clear;  ///< links_between_machines, of which nothing is encrypted
   std::string why_not_nccl;               ///< where that was left open
 };
-/// Pure. Auto is channels where links must be encrypted and can be, else as choose_collectives has it.
-/// `has_certificates`: ranks have those of the job. Errors as addresses_used, choose_collectives and require_allowed,
-/// and where channels are wanted, and are neither plain nor have certificates.
+/// Pure. Levels but strong need messages that are encrypted or may be plain, like channels. Auto is channels where
+/// links must be encrypted and can be, else as choose_collectives has it. `has_certificates`: ranks have those of the
+/// job. Errors as addresses_used, choose_collectives and require_allowed, and where channels are wanted, and are
+/// neither plain nor have certificates.
 [[nodiscard]] RankLinks choose_links(const std::vector<RankPlace>& places, const Config& config, bool has_certificates);
 
 /// The same with Gloo where NCCL is asked for: of who may reach whom, and what goes in the clear, they are alike, and

@@ -96,6 +96,16 @@ std::uint64_t predict_share_bytes(const MemoryShape& shape, std::uint32_t ranks)
   return bytes;
 }
 
+std::uint64_t predict_asynchronous_bytes(const MemoryShape& shape, std::uint32_t ranks) {
+  const std::uint64_t users = FactorTable::bytes({shape.users, shape.rank, shape.biases});
+  const std::uint64_t items = FactorTable::bytes({shape.items, shape.rank, shape.biases});
+  const bool is_sgd = shape.solver == MemoryShape::Solver::kSgd;
+  // Results of a step: a share of each table, with sgd of all items; sealed and open deltas.
+  const std::uint64_t tables = 4 * (users + items) + (is_sgd ? 3 * items : 0);
+  const std::uint64_t entries = (is_sgd ? 4 : 2) * shape.entries * (shape.values ? 8 : 4) / ranks;
+  return tables + entries + (std::uint64_t{shape.users} + shape.items) * 2 * sizeof(EntryIndex);
+}
+
 void require_memory(std::uint64_t more_bytes, const MemoryBudget& budget, const std::string& what,
                     const std::string& remedy) {
   std::uint64_t have = 0;

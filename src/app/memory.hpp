@@ -33,6 +33,10 @@ struct MemoryBudget {
 /// by parts of the items (train/sharded.hpp).
 [[nodiscard]] std::uint64_t predict_share_bytes(const MemoryShape& shape, std::uint32_t ranks);
 
+/// And what a level but strong takes beyond that: the states of both tables twice on the host and once in the backend,
+/// for sgd deltas to the items, and the rank's share of the entries once more.
+[[nodiscard]] std::uint64_t predict_asynchronous_bytes(const MemoryShape& shape, std::uint32_t ranks);
+
 /// Error{kOutOfMemory} saying need, have and remedy when `more_bytes` beyond what the process holds now do not fit.
 void require_memory(std::uint64_t more_bytes, const MemoryBudget& budget, const std::string& what,
                     const std::string& remedy);

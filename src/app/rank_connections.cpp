@@ -38,6 +38,18 @@ ChannelOptions channel_options(const JobEnvironment& job, const ClusterConfig& c
 
 }  // namespace
 
+MeshOptions mesh_options(const JobEnvironment& job, const ClusterConfig& cluster, const RankLinks& links) {
+  MeshOptions options;
+  options.self = {job.job, Role::kRank, job.rank, job.incarnation};
+  options.size = job.world_size;
+  options.seed = job.rank;
+  const Rank further_by = job.world_size + job.rank;  // the ports before are those of channels
+  const std::uint32_t port = cluster.channel_port == 0 ? 0 : cluster.channel_port + further_by;
+  options.listen_address = host_and_port(links.addresses.at(job.rank), port);
+  if (!cluster.channel_reached_at.empty()) options.reached_at = further(cluster.channel_reached_at, further_by);
+  return options;
+}
+
 std::unique_ptr<Network> make_rank_network(const JobEnvironment& job, const JobStore& meeting_place,
                                            const Config& config) {
   if (config.security.plain_channel) return make_plain_network({job.job, Role::kRank, job.rank, job.incarnation});

@@ -7,6 +7,7 @@
 #include "concerto/comm/channel.hpp"
 #include "concerto/comm/communicator.hpp"
 #include "concerto/comm/job_environment.hpp"
+#include "concerto/comm/mesh.hpp"
 #include "concerto/config/config.hpp"
 
 #include "fabric.hpp"
@@ -18,6 +19,9 @@ namespace concerto {
 /// pass. A thread of its own, so that signs of life to the store do not wait behind factors.
 [[nodiscard]] std::unique_ptr<Network> make_rank_network(const JobEnvironment& job, const JobStore& meeting_place,
                                                          const Config& config);
+
+/// The mesh of levels but strong.
+[[nodiscard]] MeshOptions mesh_options(const JobEnvironment& job, const ClusterConfig& cluster, const RankLinks& links);
 
 class RankConnections {
  public:

@@ -10,6 +10,7 @@
 #include "concerto/base/error.hpp"
 #include "concerto/train/sharded_popularity.hpp"
 
+#include "asynchronous_training.hpp"
 #include "fabric.hpp"
 #include "rank_driver.hpp"
 #include "rank_steps.hpp"
@@ -67,7 +68,12 @@ std::uint32_t threads_of_rank(const JobEnvironment& job, std::uint32_t configure
 
 RankedTraining::RankedTraining(const JobEnvironment& job, const JobStore& meeting_place, const RankedInputs& inputs,
                                Engine& engine, Log& log)
-    : job_(job), store_(meeting_place.store()), inputs_(inputs), log_(log) {
+    : job_(job),
+      store_(meeting_place.store()),
+      inputs_(inputs),
+      log_(log),
+      meeting_place_(meeting_place),
+      engine_(engine) {
   const Config& config = inputs.config;
   sharding_.rank = job.rank;
   sharding_.ranks = job.world_size;
@@ -89,7 +95,10 @@ RankedTraining::RankedTraining(const JobEnvironment& job, const JobStore& meetin
   const std::vector<RankFacts> ranks = meet(store_, job, facts_of(job, inputs, sharding_.collective, engine.backend()),
                                             milliseconds(config.cluster.meet_limit_ms));
   std::vector<RankPlace> places;
-  for (const RankFacts& rank : ranks) places.push_back(rank.place);
+  for (const RankFacts& rank : ranks) {
+    places.push_back(rank.place);
+    incarnations_.push_back(rank.incarnation);
+  }
   links_ = choose_links(places, config, meeting_place.credentials().has_value());
   if (links_.collectives == "channel" && config.security.plain_channel) {
     log.warn(
@@ -102,6 +111,19 @@ RankedTraining::RankedTraining(const JobEnvironment& job, const JobStore& meetin
 }
 
 TrainResult RankedTraining::train(const TrainObserver& observer, const std::stop_token& stop, ReplicationFacts& facts) {
+  facts.level = inputs_.config.replication.level;
+  facts.collectives = connections_->communicator().name();
+  facts.links_in_the_clear = links_.in_the_clear;
+  facts.ranks = job_.world_size;
+  const LoadFacts load = trainer_->moves().load;
+  facts.largest_load = load.mean > 0.0 ? load.largest / load.mean : 1.0;
+  if (facts.level != "strong" && job_.world_size > 1) {
+    facts.schedule = "asynchronous";
+    facts.collective = "messages: puts of blocks, and with sgd deltas to their owners";
+    return train_asynchronously(
+        {job_, meeting_place_, inputs_, links_, engine_.backend(), connections_->communicator(), incarnations_},
+        *trainer_, observer, stop, facts);
+  }
   const ClusterConfig& limits = inputs_.config.cluster;
   RankRun run;
   run.node = node_options(inputs_.options, sharding_);
@@ -121,13 +143,9 @@ TrainResult RankedTraining::train(const TrainObserver& observer, const std::stop
   if (outcome.failure) throw Error(ErrorCode::kIo, outcome.failure->failure.message, fmt::format("rank {}", job_.rank));
 
   const MoveFacts moves = trainer_->moves();
-  facts.collectives = connections_->communicator().name();
-  facts.links_in_the_clear = links_.in_the_clear;
   facts.schedule = moves.schedule;
   facts.collective = moves.words;
-  facts.ranks = job_.world_size;
   facts.rounds = moves.rounds;
-  facts.largest_load = moves.load.mean > 0.0 ? moves.load.largest / moves.load.mean : 1.0;
   facts.bytes_sent = outcome.bytes_sent;
   facts.bytes_sent_at_end = outcome.bytes_sent_at_end;
   facts.least_bytes_per_epoch = moves.least_bytes_per_epoch;

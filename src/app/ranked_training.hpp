@@ -63,7 +63,10 @@ class RankedTraining {
   Log& log_;
   ShardedOptions sharding_;
   double load_seconds_ = 0.0;
+  const JobStore& meeting_place_;
+  Engine& engine_;
   RankLinks links_;
+  std::vector<Incarnation> incarnations_;  ///< by rank
   std::unique_ptr<ShardedTrainer> trainer_;
   std::optional<RankConnections> connections_;
 };

@@ -78,7 +78,7 @@ Json final_json(const TrainReport& report) {
   return json;
 }
 
-Json replication_json(const ReplicationFacts& facts) {
+Json common_replication_json(const ReplicationFacts& facts) {
   return {{"level", facts.level},
           {"ranks", facts.ranks},
           {"schedule", facts.schedule},
@@ -94,6 +94,25 @@ Json replication_json(const ReplicationFacts& facts) {
           {"seconds", facts.seconds},
           {"compute_seconds", facts.compute_seconds},
           {"waiting_share", facts.seconds > 0.0 ? 1.0 - facts.compute_seconds / facts.seconds : 0.0}};
+}
+
+/// "max" and "at_most": the share of reads with a lag of at most 0, 1, 2, ...
+Json lag_json(const std::vector<std::uint64_t>& lags) {
+  double all = 0.0;
+  for (const std::uint64_t count : lags) all += static_cast<double>(count);
+  Json at_most = Json::array();
+  double so_far = 0.0;
+  for (const std::uint64_t count : lags) at_most.push_back((so_far += static_cast<double>(count)) / std::max(all, 1.0));
+  return {{"max", lags.empty() ? 0 : lags.size() - 1}, {"at_most", at_most}, {"reads", lags}};
+}
+
+Json replication_json(const ReplicationFacts& facts) {
+  Json json = common_replication_json(facts);
+  if (!facts.blocked_seconds) return json;
+  json["lag"] = lag_json(facts.lags);
+  json["blocked_seconds"] = *facts.blocked_seconds;
+  for (const auto& [kind, bytes] : facts.bytes_by_kind) json["bytes"][kind] = bytes;
+  return json;
 }
 
 std::string text_of(const Json& json) {

@@ -41,13 +41,16 @@ struct ReplicationFacts {
   std::string schedule;     ///< "alternating", "summing", "rotating"
   std::string collective;   ///< what moves how, and the cost of another way
   std::uint32_t ranks = 1;
-  std::uint32_t rounds = 0;                     ///< steps of a rank in a sweep
-  double largest_load = 0.0;                    ///< predicted work of a rank, as a multiple of the mean
-  std::uint64_t least_bytes_per_epoch = 0;      ///< that the schedule can send of rows, a rank, for equal shares
-  std::vector<std::uint64_t> bytes_sent;        ///< by this rank, in each epoch
-  std::uint64_t bytes_sent_at_end = 0;          ///< by this rank, of the result
-  double seconds = 0.0;                         ///< from the first step to the end
-  double compute_seconds = 0.0;                 ///< of them spent computing
+  std::uint32_t rounds = 0;                 ///< steps of a rank in a sweep
+  double largest_load = 0.0;                ///< predicted work of a rank, as a multiple of the mean
+  std::uint64_t least_bytes_per_epoch = 0;  ///< that the schedule can send of rows, a rank, for equal shares
+  std::vector<std::uint64_t> bytes_sent;    ///< by this rank, in each epoch
+  std::uint64_t bytes_sent_at_end = 0;      ///< by this rank, of the result
+  double seconds = 0.0;                     ///< from the first step to the end
+  double compute_seconds = 0.0;             ///< of them spent computing
+  std::vector<std::uint64_t> lags;          ///< levels but strong: blocks read at the start of steps, by their lag
+  std::optional<double> blocked_seconds;    ///< of these, in which a step was not allowed yet
+  std::vector<std::pair<std::string, std::uint64_t>> bytes_by_kind;  ///< sent as messages: "put", "delta", "status"
   std::vector<std::string> links_in_the_clear;  ///< between machines, by address: "10.0.0.1 - 10.0.0.2"
 };
 

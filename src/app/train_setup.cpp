@@ -83,7 +83,10 @@ MemoryShape memory_shape(const TrainOptions& options, const Dataset& data, unsig
 
 std::uint64_t predict_host_bytes(const Config& config, const MemoryShape& shape, std::string_view backend, Rank ranks) {
   const unsigned copies = (config.solver.stop_after > 0 ? 2 : 1) + (config.model.warm_start.empty() ? 0 : 2);
-  return predict_training_bytes(shape, copies, backend) + (ranks == 0 ? 0 : predict_share_bytes(shape, ranks));
+  std::uint64_t bytes = predict_training_bytes(shape, copies, backend);
+  if (ranks > 0) bytes += predict_share_bytes(shape, ranks);
+  if (ranks > 0 && config.replication.level != "strong") bytes += predict_asynchronous_bytes(shape, ranks);
+  return bytes;
 }
 
 }  // namespace concerto

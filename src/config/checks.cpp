@@ -75,6 +75,32 @@ class Checker {
     }
   }
 
+  void replication() const {
+    const std::string& level = config_.replication.level;
+    const bool is_default = config_.replication.max_lag == ReplicationConfig{}.max_lag;
+    if (given("replication.max_lag") && !is_default && level != "bounded") {
+      fail("replication.max_lag", "replication.max_lag needs replication.level = \"bounded\"");
+    }
+    if (level == "strong") return;
+    // What rests on all ranks doing the same at the same time.
+    if (config_.compute.deterministic) {
+      fail("replication.level",
+           fmt::format("replication.level = \"{}\" depends on timing; compute.deterministic = true "
+                       "needs strong",
+                       level));
+    }
+    if (config_.solver.momentum > 0.0) {
+      fail("solver.momentum", "solver.momentum needs replication.level = \"strong\"");
+    }
+    if (config_.solver.stop_after > 0) {
+      fail("solver.stop_after",
+           "solver.stop_after needs replication.level = \"strong\": other levels measure at the end");
+    }
+    if (config_.replication.collective == "grams") {
+      fail("replication.collective", "replication.collective = \"grams\" needs replication.level = \"strong\"");
+    }
+  }
+
   void cluster() const {
     const std::string& store = config_.cluster.store;
     if (store != "embedded" && !(store.starts_with("etcd://") && is_store_address(store))) {
@@ -126,6 +152,7 @@ void check_consistent(const Config& config, const Places& places) {
   checker.data();
   checker.objective();
   checker.solver();
+  checker.replication();
   checker.cluster();
   checker.output();
 }

@@ -22,7 +22,7 @@ constexpr std::array<Words, 2> kInners{"cg", "cholesky"};
 constexpr std::array<Words, 4> kBackends{"auto", "reference", "cpu", "cuda"};
 constexpr std::array<Words, 2> kGathers{"bf16", "fp32"};
 constexpr std::array<Words, 2> kClips{"none", "range"};
-constexpr std::array<Words, 1> kLevels{"strong"};
+constexpr std::array<Words, 3> kLevels{"strong", "bounded", "eventual"};
 constexpr std::array<Words, 3> kMoves{"auto", "factors", "grams"};
 constexpr std::array<Words, 4> kCollectives{"auto", "gloo", "channel", "nccl"};
 
@@ -141,7 +141,11 @@ const std::vector<KeyRule>& rules() {
        LongCountKey{at<&Config::compute, &ComputeConfig::memory_limit_bytes>, kMostInteger},
        "of host memory: refuse to start what needs more; 0: what the machine has available"},
       {"replication.level", WordKey{at<&Config::replication, &ReplicationConfig::level>, kLevels},
-       "strong: every step reads exactly what one process would show it"},
+       "of several ranks: strong, every step reads exactly what one process would show it; bounded, what it reads is "
+       "at "
+       "most max_lag sweeps behind that; eventual, at once, whatever is there"},
+      {"replication.max_lag", CountKey{at<&Config::replication, &ReplicationConfig::max_lag>, 0, 1'000'000},
+       "bounded: sweeps that a block may be behind when a step reads it"},
       {"replication.collective", WordKey{at<&Config::replication, &ReplicationConfig::collective>, kMoves},
        "als: gather solved factors, or Gram partials of items with users kept apart; auto: the fewer bytes"},
       {"replication.rounds", CountKey{at<&Config::replication, &ReplicationConfig::rounds>, 0, 4096},
@@ -160,10 +164,13 @@ const std::vector<KeyRule>& rules() {
        "of gloo and channel, such as \"eth0\"; by default the one that the machine's name leads to, or loopback within "
        "one machine; NCCL chooses for itself, or by NCCL_SOCKET_IFNAME"},
       {"cluster.channel_port", CountKey{at<&Config::cluster, &ClusterConfig::channel_port>, 0, kMostPort},
-       "rank r listens for channels at this port + r; 0: at any"},
+       "rank r listens for channels at this port + r, for messages of levels but strong at this port + ranks + r; 0: "
+       "at "
+       "any"},
       {"cluster.channel_reached_at", TextKey{at<&Config::cluster, &ClusterConfig::channel_reached_at>},
-       "HOST:PORT, if others reach rank r's channels not where it listens but at PORT + r of HOST: a relay, a "
-       "forwarded port"},
+       "HOST:PORT, if others reach rank r's channels not where it listens but at PORT + r (PORT + ranks + r) of HOST: "
+       "a "
+       "relay, a forwarded port"},
       {"cluster.meet_limit_ms", CountKey{at<&Config::cluster, &ClusterConfig::meet_limit_ms>, 1, kMostMilliseconds},
        "how long ranks wait for each other at the start"},
       {"cluster.operation_limit_ms",
@@ -207,10 +214,10 @@ const std::vector<KeyRule>& rules() {
 
 constexpr std::array<std::string_view, 10> kTables{"data",        "data.split", "model",    "solver",   "compute",
                                                    "replication", "cluster",    "security", "evaluate", "output"};
-constexpr std::array<std::string_view, 10> kPlanned{
-    "replication.items",    "replication.users",    "replication.max_lag",    "replication.placement",
-    "replication.replicas", "replication.control",  "replication.block_rows", "security.audit_log",
-    "output.snapshots",     "output.snapshot_every"};
+constexpr std::array<std::string_view, 9> kPlanned{
+    "replication.items",    "replication.users",   "replication.placement",
+    "replication.replicas", "replication.control", "replication.block_rows",
+    "security.audit_log",   "output.snapshots",    "output.snapshot_every"};
 
 }  // namespace
 

@@ -28,12 +28,18 @@ Rank choose(const PlacedBlock& block, const std::vector<Incarnation>& members, R
 
 }  // namespace
 
-Membership first_membership(std::span<const PlacedBlock> blocks, std::vector<Incarnation> members) {
-  std::vector<Rank> ranks;
-  for (Rank r = 0; r < members.size(); ++r) {
-    if (members[r] != 0) ranks.push_back(r);
+Membership first_membership(std::span<const PlacedBlock> blocks, std::vector<Incarnation> members,
+                            std::span<const Rank> owners) {
+  std::vector<Rank> placed;
+  if (owners.empty()) {
+    std::vector<Rank> ranks;
+    for (Rank r = 0; r < members.size(); ++r) {
+      if (members[r] != 0) ranks.push_back(r);
+    }
+    placed = place_blocks(blocks, ranks);
+    owners = placed;
   }
-  const std::vector<Rank> owners = place_blocks(blocks, ranks);
+  CONCERTO_CHECK(owners.size() == blocks.size(), "an owner for each block");
   Membership record;
   record.members = std::move(members);
   record.places.resize(blocks.size());

@@ -95,6 +95,7 @@ class ShardedTrainer::Impl {
   void begin_sweep(std::uint32_t epoch, Side side);
   void measure(std::uint32_t epoch, bool stop);
   bool decide(std::uint32_t epoch);
+  void adopt(const FactorTable& users, const FactorTable& items, bool are_users_apart);
   void prepare_result();
   Exchange result() { return gathers_users_ ? users_by_owner(run_) : Exchange{}; }
   void measure_result();
@@ -333,6 +334,15 @@ void ShardedTrainer::Impl::keep(std::uint32_t epoch, bool is_best) {
   kept_.items = run_.items.host.factors;
 }
 
+void ShardedTrainer::Impl::adopt(const FactorTable& users, const FactorTable& items, bool are_users_apart) {
+  run_.are_users_apart = are_users_apart;
+  run_.users.host.factors = users;
+  run_.items.host.factors = items;
+  run_.users.write(run_.backend, {0, run_.plan.users.rows});
+  run_.items.write(run_.backend, {0, run_.plan.items.rows});
+  epoch_begin_ = Clock::now();
+}
+
 void ShardedTrainer::Impl::prepare_result() {
   if (kept_.users && kept_.items) {
     run_.users.host.factors = std::move(*kept_.users);
@@ -397,6 +407,12 @@ RankShare ShardedTrainer::share() const noexcept {
   const HeldOut* test = impl_->measures_->own_test();
   return {impl_->run_.users.entries.view(), impl_->run_.items.entries.view(), test,
           test != nullptr ? impl_->measures_->whole_test() : HeldOutFacts{}};
+}
+const Objective& ShardedTrainer::objective() const noexcept {
+  return impl_->run_.objective;
+}
+void ShardedTrainer::adopt(const FactorTable& users, const FactorTable& items, bool are_users_apart) {
+  impl_->adopt(users, items, are_users_apart);
 }
 Exchange ShardedTrainer::facts() {
   return impl_->facts();

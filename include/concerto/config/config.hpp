@@ -70,7 +70,8 @@ struct ComputeConfig {
 
 /// How copies of factors on several ranks are kept alike.
 struct ReplicationConfig {
-  std::string level = "strong";     ///< "strong"
+  std::string level = "strong";     ///< "strong", "bounded", "eventual"
+  std::uint32_t max_lag = 2;        ///< bounded: sweeps that a block may be behind
   std::string collective = "auto";  ///< "auto", "factors", "grams"
   std::uint32_t rounds = 0;         ///< steps and exchanges of a rank in each half-sweep; 0: 16, or fewer where short
   std::uint32_t digest_every = 5;   ///< epochs between comparisons of all copies; 0: never

@@ -28,8 +28,9 @@ struct Membership {
 };
 
 /// The first record: incarnation `members[r]` of each rank, all blocks in term 1. Initial values are the same
-/// everywhere, so nobody has anything to take over. `blocks` as place_blocks takes them.
-[[nodiscard]] Membership first_membership(std::span<const PlacedBlock> blocks, std::vector<Incarnation> members);
+/// everywhere, so nobody has anything to take over. `owners`, one a block, or place_blocks' where there are none.
+[[nodiscard]] Membership first_membership(std::span<const PlacedBlock> blocks, std::vector<Incarnation> members,
+                                          std::span<const Rank> owners = {});
 
 /// The record after a change of members. A block stays with its owner while that one lives in the same incarnation. The
 /// blocks of one that is gone go to their successors, those of one that came back as another incarnation stay with it;

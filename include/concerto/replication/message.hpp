@@ -1,7 +1,11 @@
 // What replicators say to each other. Values; a driver adds payloads and carries them.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
 
 #include "concerto/base/ids.hpp"
 #include "concerto/replication/version.hpp"
@@ -35,5 +39,18 @@ struct ReplicaMessage {
   std::uint64_t stable = 0;  ///< kStatus of an owner: the receiver's delta up to which all are stable
   friend bool operator==(const ReplicaMessage&, const ReplicaMessage&) = default;
 };
+
+/// As it travels: little-endian numbers, then the frontier; what it carries follows.
+[[nodiscard]] std::vector<std::byte> encode(const ReplicaMessage& message, std::span<const FrontierEntry> frontier,
+                                            std::uint64_t digest);
+
+struct ParsedReplicaMessage {
+  ReplicaMessage message;
+  std::uint64_t digest = 0;  ///< where the message says that it carries one
+  std::vector<FrontierEntry> frontier;
+  std::span<const std::byte> body;
+};
+/// Exactly what encode() writes, and what follows it. Nothing for anything else.
+[[nodiscard]] std::optional<ParsedReplicaMessage> parse_replica_message(std::span<const std::byte> bytes);
 
 }  // namespace concerto

@@ -109,6 +109,11 @@ class ShardedTrainer {
   void measure(std::uint32_t epoch, bool stop);
   /// Does training go on after this epoch? Error on divergence, and where copies differ: naming table, rows and ranks.
   [[nodiscard]] bool decide(std::uint32_t epoch);
+  /// The objective, with the mean once facts have been taken up.
+  [[nodiscard]] const Objective& objective() const noexcept;
+  /// Training was done elsewhere (asynchronous.hpp): these are the factors after `epoch`; of users at least own rows,
+  /// and all where they are the same on all ranks. measure() and decide() follow, as after an epoch.
+  void adopt(const FactorTable& users, const FactorTable& items, bool are_users_apart);
   /// What is kept becomes the result, exchanged where not all have it and measured where it has not been.
   void prepare_result();
   void measure_result();

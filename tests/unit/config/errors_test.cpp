@@ -183,10 +183,24 @@ TEST(ConfigErrors, RequiredKeys) {
             "run.toml: output.model is required: the directory to write the model to");
 }
 
+TEST(ConfigErrors, LevelsButStrongExcludeWhatRestsOnAllDoingTheSame) {
+  const std::string eventual = "[replication]\nlevel = \"eventual\"\n";
+  EXPECT_EQ(
+      error_of(eventual, {"compute.deterministic=true"}),
+      "run.toml:6: replication.level = \"eventual\" depends on timing; compute.deterministic = true needs strong");
+  EXPECT_EQ(error_of(eventual, {"solver.momentum=0.2"}),
+            "--set solver.momentum=0.2: solver.momentum needs replication.level = \"strong\"");
+  EXPECT_EQ(error_of(eventual, {"replication.collective=grams"}),
+            "--set replication.collective=grams: replication.collective = \"grams\" needs replication.level = "
+            "\"strong\"");
+  EXPECT_EQ(error_of(eventual, {"replication.max_lag=7"}),
+            "--set replication.max_lag=7: replication.max_lag needs replication.level = \"bounded\"");
+}
+
 TEST(ConfigErrors, TablesOfLaterVersions) {
   const auto unsupported = [](const std::string& text) { return error_of(text, {}, ErrorCode::kUnsupported); };
-  EXPECT_EQ(unsupported("[replication]\nmax_lag = 2\n"),
-            "run.toml:6: replication.max_lag is not served by this version yet");
+  EXPECT_EQ(unsupported("[replication]\nreplicas = 2\n"),
+            "run.toml:6: replication.replicas is not served by this version yet");
   EXPECT_EQ(unsupported("[replication.items]\nlevel = \"strong\"\n"),
             "run.toml:5: table [replication.items] is not served by this version yet");
   EXPECT_EQ(unsupported("snapshots = \"s\"\n"), "run.toml:5: output.snapshots is not served by this version yet");

@@ -1,0 +1,133 @@
+// Levels but strong over real components.
+#include "asynchronous_training.hpp"
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+
+#include <fmt/format.h>
+
+#include "concerto/base/error.hpp"
+
+#include "rank_steps.hpp"
+
+namespace concerto {
+namespace {
+
+constexpr std::uint32_t kMembershipEpoch = 1;
+constexpr std::uint32_t kTable = 8;  // of operation tags
+constexpr std::uint32_t kEndTable = 9;
+
+Membership record_of(const ShardPlan& plan, const BlockPlan& blocks, std::vector<Incarnation> incarnations) {
+  std::vector<Rank> owners = plan.items.owners;
+  owners.insert(owners.end(), plan.users.owners.begin(), plan.users.owners.end());
+  return first_membership(blocks.placed, std::move(incarnations), owners);
+}
+
+AsynchronousOptions node_options(const AsynchronousSetup& setup, const BlockPlan& blocks) {
+  const ReplicationConfig& config = setup.inputs.config.replication;
+  AsynchronousOptions node;
+  node.replicator.self = setup.job.rank;
+  node.replicator.ranks = setup.job.world_size;
+  node.replicator.incarnation = setup.job.incarnation;
+  node.is_adding = setup.inputs.options.solver == SolverKind::kSgd;
+  node.epochs = setup.inputs.options.epochs;
+  node.blocks_per_step = blocks.blocks_per_step;
+  const TableLevel level{config.level == "bounded" ? Level::kBounded : Level::kEventual, config.max_lag};
+  node.levels = {level, level};
+  node.weights = blocks.weights;
+  return node;
+}
+
+DetectorLimits limits_of(const ClusterConfig& cluster) {
+  return {Tick(cluster.heartbeat_ms), Tick(cluster.dead_after_ms), Tick(cluster.stalled_after_ms)};
+}
+
+void take_up(const AsynchronousOutcome& outcome, ReplicationFacts& facts) {
+  constexpr std::array<std::string_view, 6> kKinds{"put", "delta", "status", "fence", "fetch", "state"};
+  facts.lags = outcome.lags;
+  facts.blocked_seconds = outcome.blocked_seconds;
+  facts.seconds = outcome.seconds;
+  facts.compute_seconds = outcome.compute_seconds;
+  std::uint64_t all = 0;
+  for (std::size_t k = 0; k < kKinds.size(); ++k) {
+    facts.bytes_by_kind.emplace_back(kKinds[k], outcome.bytes_sent[k]);
+    all += outcome.bytes_sent[k];
+  }
+  facts.bytes_sent = {all};
+}
+
+}  // namespace
+
+TrainResult train_asynchronously(const AsynchronousSetup& setup, ShardedTrainer& trainer, const TrainObserver& observer,
+                                 const std::stop_token& stop, ReplicationFacts& facts) {
+  RankSteps steps(setup.communicator, kMembershipEpoch, kTable, "measuring the result");
+  const auto exchange = [&](const Exchange& what) {
+    if (!what.blocks.empty()) steps.all_gather(what.buffer, what.blocks);
+  };
+  exchange(trainer.facts());
+  trainer.take_facts();
+
+  const Dataset& data = setup.inputs.data.train;
+  TrainOptions options = setup.inputs.options;
+  options.objective = trainer.objective();
+  const BlockPlan blocks =
+      plan_blocks(data.lengths(Side::kUsers), data.lengths(Side::kItems), options, setup.job.world_size);
+  AsynchronousTrainer asynchronous(setup.backend, data, options, setup.inputs.warm_start, blocks);
+  AsynchronousRun run;
+  run.node = node_options(setup, blocks);
+  run.record = record_of(trainer.plan(), blocks, setup.incarnations);
+  std::vector<BlockId> own;
+  for (BlockId b = 0; b < blocks.rows.size(); ++b) {
+    if (run.record.places[b].owner == setup.job.rank) own.push_back(b);
+  }
+  asynchronous.own(own);
+  run.limits = limits_of(setup.inputs.config.cluster);
+  run.stop = stop;
+  std::vector<EpochRecord> epochs;
+  run.on_sweep = [&](SweepClock sweep, double seconds) {
+    EpochRecord& record = epochs.emplace_back();
+    record.epoch = sweep;
+    record.seconds = seconds;
+    // What a fast rank does beyond its share is not progress of the run.
+    if (observer.on_epoch && sweep <= options.epochs) observer.on_epoch(record);
+  };
+  Store& store = setup.meeting_place.store();
+  run.make_board = [&](BoardEvents events) {
+    return std::make_unique<RankBoard>(store, setup.job.rank, setup.job.world_size, run.limits.dead_after,
+                                       std::move(events));
+  };
+  const auto network = make_rank_network(setup.job, setup.meeting_place, setup.inputs.config);
+  run.make_mesh = [&](MeshEvents events) {
+    return make_mesh(*network, store, mesh_options(setup.job, setup.inputs.config.cluster, setup.links),
+                     std::move(events));
+  };
+  run.meet_at_end = [&] { return setup.communicator.barrier({kMembershipEpoch, kEndTable, 0, 0}); };
+  const AsynchronousOutcome outcome = drive_asynchronous(asynchronous, blocks, run);
+  if (outcome.failure) throw Error(ErrorCode::kIo, *outcome.failure, fmt::format("rank {}", setup.job.rank));
+  if (outcome.sweeps == 0) throw Error(ErrorCode::kCancelled, "stopped before the first epoch was complete");
+  take_up(outcome, facts);
+
+  const bool is_adding = run.node.is_adding;
+  trainer.adopt(asynchronous.table(Side::kUsers), asynchronous.table(Side::kItems), is_adding);
+  const std::uint32_t epoch = std::min(outcome.sweeps, options.epochs);
+  trainer.measure(epoch, outcome.was_stopped);
+  exchange(trainer.sums());
+  (void)trainer.decide(epoch);
+  EpochRecord last = trainer.last_epoch();
+  trainer.prepare_result();
+  exchange(trainer.result());
+  trainer.measure_result();
+  exchange(trainer.sums());
+  trainer.take_result();
+  TrainResult result = trainer.finish();
+  // Seconds are this rank's own sweeps; what was measured belongs to the end.
+  if (epochs.empty()) epochs.emplace_back();
+  last.epoch = epochs.back().epoch;
+  last.seconds = epochs.back().seconds;
+  epochs.back() = last;
+  result.epochs = std::move(epochs);
+  return result;
+}
+
+}  // namespace concerto
