@@ -63,7 +63,14 @@ int run_many(std::uint64_t first, std::uint64_t count) {
     totals.messages += result.messages;
     totals.faults += result.faults;
     totals.rank_ticks += result.rank_ticks;
-    if (result.violation && ++failed <= 5) report_failure(scenario, result);
+    if (!result.violation) continue;
+    // Shrinking takes its time; of many failures the first are enough.
+    if (++failed <= 5) {
+      report_failure(scenario, result);
+    } else {
+      fmt::print("seed {} fails at {}: {}\n", seed, result.ended_at, *result.violation);
+    }
+    std::fflush(stdout);
   }
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   fmt::print("{} seeds, {} failed; {} faults, {} messages, {} events, {:.1f} simulated rank-hours, {:.1f} s\n",

@@ -34,6 +34,7 @@ Training::Training(const Scenario& scenario, std::span<const ReplicatedBlock> bl
   const TrainResult alone = train(*backend, *data_, nullptr, nullptr, options_, std::nullopt, {}, {});
   options_.objective.mean = alone.mean;
   alone_ = error_of(alone.users, alone.items);
+  nothing_ = error_of(FactorTable(alone.users.shape()), FactorTable(alone.items.shape()));
 
   plan_.blocks.assign(blocks.begin(), blocks.end());
   plan_.placed.assign(placed.begin(), placed.end());

@@ -27,12 +27,15 @@ class Training {
   /// Root mean square of the residuals of the training entries.
   [[nodiscard]] double error_of(const FactorTable& users, const FactorTable& items) const;
   [[nodiscard]] double error_of_one_process() const noexcept { return alone_; }
+  /// Of the mean alone.
+  [[nodiscard]] double error_of_nothing() const noexcept { return nothing_; }
 
  private:
   std::optional<Dataset> data_;
   TrainOptions options_;
   BlockPlan plan_;
   double alone_ = 0.0;
+  double nothing_ = 0.0;
 };
 
 /// One process's model.
