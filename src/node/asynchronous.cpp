@@ -12,6 +12,7 @@ namespace {
 
 /// Digests that a tick asks for.
 constexpr std::uint32_t kComparedATick = 4;
+constexpr SweepClock kNoClock = std::numeric_limits<SweepClock>::max();
 
 }  // namespace
 
@@ -89,9 +90,9 @@ void AsynchronousNode::step_finished(AsynchronousEffects& out) {
   const BlockStep step = *std::exchange(running_, std::nullopt);
   for (const BlockId b : step.blocks) {
     if (blocks_[b].has_many_writers) {
-      // What was lost of this rank's contributions while it worked will be done again, and this is then the first of
-      // it.
-      if (replicator_.written(b) + 1 >= step.clock) replicator_.wrote(b, step.clock, out.replica);
+      // While it worked, this rank may have learnt that an earlier life had done so much and more, or that what it had
+      // done before is lost; then this is not what comes next.
+      if (replicator_.written(b) + 1 == step.clock) replicator_.wrote(b, step.clock, out.replica);
     } else if (replicator_.owns(b) && replicator_.clock(b) < step.clock) {
       replicator_.published(b, step.clock, out.replica);
     }
@@ -213,7 +214,7 @@ void AsynchronousNode::go_on(AsynchronousEffects& out) {
   end_if_due(out);
   if (running_ || phase_ != RunPhase::kTraining || !replicator_.is_member()) return;
   const bool owns_the_same = waits_since_ == replicator_.ownership_changes();
-  if (waits_for_ && owns_the_same && replicator_.clock(*waits_for_) < waits_until_) return;
+  if (waits_for_ && owns_the_same && replicator_.clock(*waits_for_) == waits_at_) return;
   waits_for_.reset();
   auto step = next_step();
   if (!step || (hold_ && step->clock >= *hold_)) return;
@@ -221,7 +222,8 @@ void AsynchronousNode::go_on(AsynchronousEffects& out) {
   if (level(*step).level == Level::kStrong && step->clock > options_.epochs) return;
   if (const auto waits = first_lagging(*step)) {
     waits_for_ = waits;
-    waits_until_ = replicator_.clock(*waits) + 1;
+    // Strong waits for more than clocks: it is asked at every event.
+    waits_at_ = level(*step).level == Level::kStrong ? kNoClock : replicator_.clock(*waits);
     waits_since_ = replicator_.ownership_changes();
     return;
   }

@@ -135,7 +135,14 @@ SweepClock Replicator::Impl::clock(BlockId b) const noexcept {
 
 bool Replicator::Impl::may_read(BlockId b, SweepClock need, TableLevel level) const noexcept {
   if (planted(Bug::kLagOffByOne)) ++level.max_lag;
-  return level.level == Level::kEventual || allows(level, need, clock(b));
+  if (level.level == Level::kEventual) return true;
+  // What is computed from a block that nobody else has yet would outlive it: the serial schedule could not be resumed.
+  const Block& block = blocks_[b];
+  if (level.level == Level::kStrong && block.role == Role::kOwner && block.successor != kNoRank &&
+      block.stable < block.version && !planted(Bug::kReadUnstable)) {
+    return false;
+  }
+  return allows(level, need, clock(b));
 }
 
 std::optional<BlockId> Replicator::Impl::first_lagging(Side table, SweepClock need,

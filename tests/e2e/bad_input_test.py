@@ -50,8 +50,9 @@ BAD_SETTINGS = [
     ("no such warm start", {"model": {"warm_start": "nothing"}}, ["model.warm_start"]),
     ("unknown backend", {"compute": {"backend": "gpu"}}, ["compute.backend", "gpu"]),
     ("unknown precision", {"compute": {"gather": "fp16"}}, ["compute.gather", "fp16", "bf16", "fp32"]),
-    ("a later level", {"replication": {"level": "eventual"}}, ["replication.level", "strong"]),
-    ("a later key", {"replication": {"max_lag": 2}}, ["replication.max_lag"]),
+    ("unknown level", {"replication": {"level": "lazy"}}, ["replication.level", "strong", "bounded", "eventual"]),
+    ("a bound of another level", {"replication": {"max_lag": 7}}, ["replication.max_lag", "bounded"]),
+    ("a later key", {"replication": {"replicas": 2}}, ["replication.replicas"]),
     ("too little memory", {"compute": {"memory_limit_bytes": 1000000}}, ["memory"]),
 ]
 

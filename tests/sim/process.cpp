@@ -121,6 +121,7 @@ void Simulation::perform(Process& p, const ReplicaEffect& effect, const ReplicaE
     case ReplicaEffectKind::kDropSealed:
       oracle_.stable(p.name(), b, p.rank, effect.message.writer, p.node.replicator().owns(b));
       p.sealed[b] = {};
+      look_at_copies(b);  // of a rank that was expelled they may be gone already
       break;
     case ReplicaEffectKind::kTookOver:
       oracle_.took_over(p.name(), b, p.state[b]);

@@ -116,17 +116,19 @@ void Simulation::write_record(std::vector<Incarnation> members) {
 }
 
 void Simulation::look_at_copies() {
-  for (BlockId b = 0; b < blocks_.size(); ++b) {
-    std::vector<const Contents*> copies;
-    std::vector<Version> versions;
-    for (Rank r = 0; r < scenario_.ranks; ++r) {
-      const auto process = living(r);
-      if (!process || record_.members[r] != process->incarnation) continue;
-      copies.push_back(&process->state[b]);
-      versions.push_back(process->held[b]);
-    }
-    oracle_.copies_left(b, copies, versions);
+  for (BlockId b = 0; b < blocks_.size(); ++b) look_at_copies(b);
+}
+
+void Simulation::look_at_copies(BlockId b) {
+  std::vector<const Contents*> copies;
+  std::vector<Version> versions;
+  for (Rank r = 0; r < scenario_.ranks; ++r) {
+    const auto process = living(r);
+    if (!process || record_.members[r] != process->incarnation) continue;
+    copies.push_back(&process->state[b]);
+    versions.push_back(process->held[b]);
   }
+  oracle_.copies_left(b, copies, versions);
 }
 
 void Simulation::kill(Rank rank) {
@@ -355,9 +357,10 @@ void Simulation::check_end() {
   if (training_ && !oracle_.violation()) check_model(members);
 }
 
-/// Equal bytes on all holders, and an error that is nearer to that of one process than to that of no model: of few
-/// sweeps, in the mean of ranks of which some have done more than others. Not so with sgd where somebody died, because
-/// what the users of a lost rank then lack is not trained again, and where all ranks add to the same few items at once.
+/// Equal bytes on all holders, and where lag is bounded an error that is nearer to that of one process than to that of
+/// no model. Not so under eventual, where a rank may do many sweeps over what has hardly changed and these count; nor
+/// with sgd where somebody died, because what the users of a lost rank then lack is not trained again, or where all
+/// ranks add to the same few items at once.
 void Simulation::check_model(const std::vector<const Process*>& members) {
   FactorTable users;
   FactorTable items = members.front()->training->trainer().table(Side::kItems);
@@ -379,6 +382,10 @@ void Simulation::check_model(const std::vector<const Process*>& members) {
       users.biases()[u] = own.biases()[u];
     }
   }
+  const bool is_bounded = !scenario_.change && std::ranges::none_of(scenario_.levels, [](const TableLevel& level) {
+    return level.level == Level::kEventual;
+  });
+  if (!is_bounded) return;
   if (scenario_.is_adding && (record_.epoch > 1 || scenario_.ranks > scenario_.items)) return;
   const double error = training_->error_of(users, items);
   if (!(error <= (training_->error_of_one_process() + training_->error_of_nothing()) / 2)) {

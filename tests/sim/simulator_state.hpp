@@ -120,6 +120,7 @@ class Simulation {
   void write_record(std::vector<Incarnation> members);
   void give_record(const std::shared_ptr<Process>& process, Ticks late);
   void look_at_copies();
+  void look_at_copies(BlockId block);
   void tick(const std::shared_ptr<Process>& process);
   void begin_level_change();
   void ask_to_hold(const std::shared_ptr<Process>& process);

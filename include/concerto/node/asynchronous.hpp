@@ -150,7 +150,7 @@ class AsynchronousNode {
   std::vector<RunPhase> completed_;  ///< coordinator: by rank, in the record
   std::optional<BlockStep> running_;
   std::optional<BlockId> waits_for_;
-  SweepClock waits_until_ = 0;
+  SweepClock waits_at_ = 0;        ///< its clock then
   std::uint64_t waits_since_ = 0;  ///< what was owned then
   SweepClock begun_ = 0;           ///< the highest sweep
   std::optional<SweepClock> hold_;

@@ -137,7 +137,8 @@ class Replicator {
   [[nodiscard]] bool has_sealed(BlockId block) const noexcept;
   [[nodiscard]] bool has_open(BlockId block) const noexcept;
   [[nodiscard]] std::span<const FrontierEntry> frontier(BlockId block) const noexcept;
-  /// Whether `level` lets a step that needs sweep `need` read the block.
+  /// Whether `level` lets a step that needs sweep `need` read the block. Strong asks of own blocks that they are
+  /// stable.
   [[nodiscard]] bool may_read(BlockId block, SweepClock need, const TableLevel& level) const noexcept;
   /// The first block of `table`, of those that every rank holds, that such a step may not read.
   [[nodiscard]] std::optional<BlockId> first_lagging(Side table, SweepClock need,
