@@ -223,7 +223,7 @@ void AsynchronousNode::go_on(AsynchronousEffects& out) {
   if (const auto waits = first_lagging(*step)) {
     waits_for_ = waits;
     // Strong waits for more than clocks: it is asked at every event.
-    waits_at_ = level(*step).level == Level::kStrong ? kNoClock : replicator_.clock(*waits);
+    waits_at_ = permission(*step).level == Level::kStrong ? kNoClock : replicator_.clock(*waits);
     waits_since_ = replicator_.ownership_changes();
     return;
   }
