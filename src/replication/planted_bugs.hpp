@@ -33,7 +33,6 @@ enum class Bug : std::uint8_t {
   kWindowNeverFreed,       ///< an answer does not free the window
   kStaleAcknowledgement,   ///< what a peer's earlier life held counts for the new one
   kClockOfFastest,         ///< a block's clock is that of its fastest writer
-  kReadUnstable,           ///< strong: a step reads an own block that the successor has not
   kForgetRedirect,         ///< a delta is not offered to the new owner
   kForgetOpen,             ///< the open delta is lost when the sealed one is stable
   kEqualIsDifferent,       ///< an equal version is installed again

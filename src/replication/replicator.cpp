@@ -139,7 +139,7 @@ bool Replicator::Impl::may_read(BlockId b, SweepClock need, TableLevel level) co
   // What is computed from a block that nobody else has yet would outlive it: the serial schedule could not be resumed.
   const Block& block = blocks_[b];
   if (level.level == Level::kStrong && block.role == Role::kOwner && block.successor != kNoRank &&
-      block.stable < block.version && !planted(Bug::kReadUnstable)) {
+      block.stable < block.version) {
     return false;
   }
   return allows(level, need, clock(b));

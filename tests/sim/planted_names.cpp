@@ -55,8 +55,6 @@ const char* name_of(Bug bug) {
       return "clock-of-fastest";
     case Bug::kDropSealedUnseen:
       return "drop-sealed-unseen";
-    case Bug::kReadUnstable:
-      return "read-unstable";
     case Bug::kForgetRedirect:
       return "forget-redirect";
     case Bug::kForgetOpen:
