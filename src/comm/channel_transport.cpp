@@ -7,6 +7,7 @@
 #include "channel_transport.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <condition_variable>
 #include <cstring>
 #include <deque>
@@ -304,7 +305,11 @@ std::string MeshTransport::loss(Rank peer) {
 }
 
 std::vector<Rank> MeshTransport::lost_peers() {
-  const std::lock_guard lock(mutex_);
+  // Of connections that ended together the network tells one after another, and who fell first may be told last.
+  constexpr std::chrono::milliseconds kTogether{50};
+  const auto is_gone = [this](const Peer& peer) { return &peer == &peers_[self_] || peer.is_lost; };
+  std::unique_lock lock(mutex_);
+  changed_.wait_for(lock, kTogether, [&] { return std::ranges::all_of(peers_, is_gone); });
   std::vector<Rank> lost;
   for (Rank rank = 0; rank < peers_.size(); ++rank) {
     if (rank != self_ && peers_[rank].is_lost) lost.push_back(rank);
