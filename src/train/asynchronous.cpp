@@ -17,18 +17,6 @@
 namespace concerto {
 namespace {
 
-WorkModel work_of(const TrainOptions& options) {
-  switch (options.solver) {
-    case SolverKind::kAls:
-      return als_work(options);
-    case SolverKind::kSubspace:
-      return subspace_work(options);
-    case SolverKind::kSgd:
-      break;
-  }
-  return sgd_work();
-}
-
 std::vector<EntryIndex> counts_of(const RowLengths& lengths) {
   std::vector<EntryIndex> counts(lengths.rows);
   for (RowIndex r = 0; r < lengths.rows; ++r) counts[r] = lengths.count(r);

@@ -25,18 +25,6 @@ double seconds_between(Clock::time_point begin, Clock::time_point end) {
   return std::chrono::duration<double>(end - begin).count();
 }
 
-WorkModel work_of(const TrainOptions& options) {
-  switch (options.solver) {
-    case SolverKind::kAls:
-      return als_work(options);
-    case SolverKind::kSubspace:
-      return subspace_work(options);
-    case SolverKind::kSgd:
-      break;
-  }
-  return sgd_work();
-}
-
 bool ranks_items(const TrainOptions& options) {
   return std::ranges::any_of(options.metrics, &Metric::is_ranking) ||
          (options.stop_metric && options.stop_metric->is_ranking());

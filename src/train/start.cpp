@@ -11,7 +11,21 @@
 #include "concerto/base/tree_sum.hpp"
 #include "concerto/data/partition.hpp"
 
+#include "epochs.hpp"
+
 namespace concerto {
+
+WorkModel work_of(const TrainOptions& options) {
+  switch (options.solver) {
+    case SolverKind::kAls:
+      return als_work(options);
+    case SolverKind::kSubspace:
+      return subspace_work(options);
+    case SolverKind::kSgd:
+      break;
+  }
+  return sgd_work();
+}
 
 void check_options(const TrainOptions& options) {
   const auto refuse = [](std::string message, std::string where) {

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "concerto/base/error.hpp"
+#include "concerto/data/partition.hpp"
 #include "concerto/data/ratings.hpp"
 #include "concerto/model/factors.hpp"
 #include "concerto/train/trainer.hpp"
@@ -12,6 +13,9 @@ namespace concerto {
 
 /// Error{kBadInput} or {kUnsupported} for options that contradict each other, naming the key.
 void check_options(const TrainOptions& options);
+
+/// The work of a row under the solver that the options name.
+[[nodiscard]] WorkModel work_of(const TrainOptions& options);
 
 /// The metric that early stopping watches, alone; none where there is none to watch.
 [[nodiscard]] std::vector<Metric> stop_metrics(const TrainOptions& options);
