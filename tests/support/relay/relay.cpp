@@ -79,6 +79,7 @@ class Wire : public std::enable_shared_from_this<Wire> {
     });
   }
   void end() {
+    const std::shared_ptr<Wire> self = std::exchange(held_, nullptr);
     Code ignored;
     for (tcp::socket& one : ends_) {
       one.set_option(asio::socket_base::linger(true, 0), ignored);
@@ -94,6 +95,7 @@ class Wire : public std::enable_shared_from_this<Wire> {
   }
   /// After a hold.
   void go_on() {
+    const std::shared_ptr<Wire> self = std::exchange(held_, nullptr);
     for (const std::size_t way : {kUp, kDown}) {
       if (std::exchange(ways_[way].is_read_held, false)) read(way);
       if (std::exchange(ways_[way].is_write_held, false)) deliver(way);
@@ -121,6 +123,7 @@ class Wire : public std::enable_shared_from_this<Wire> {
     Way& way = ways_[direction];
     if (state_->is_held) {
       way.is_read_held = true;
+      held_ = shared_from_this();
       return;
     }
     if (const Microseconds at = way.shaper.next_room(now()); way.shaper.room(now()) == 0) {
@@ -155,6 +158,7 @@ class Wire : public std::enable_shared_from_this<Wire> {
     Way& way = ways_[direction];
     if (state_->is_held) {
       way.is_write_held = true;
+      held_ = shared_from_this();
       return;
     }
     tcp::socket& to = ends_[1 - direction];
@@ -176,6 +180,7 @@ class Wire : public std::enable_shared_from_this<Wire> {
   std::shared_ptr<Relay::State> state_;
   std::array<tcp::socket, 2> ends_;  ///< by the direction that comes from it
   std::array<Way, 2> ways_;
+  std::shared_ptr<Wire> held_;  ///< itself, during a hold: no operation that is under way keeps it then
 };
 
 void accept_next(const std::shared_ptr<Relay::State>& state, const std::shared_ptr<tcp::acceptor>& acceptor,

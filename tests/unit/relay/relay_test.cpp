@@ -186,6 +186,18 @@ TEST_F(RelayTest, AHoldLetsNothingPassAndLosesNothing) {
   EXPECT_EQ(std::string(got.data(), 3), "abc");
 }
 
+TEST_F(RelayTest, AHoldKeepsConnectionsThatBeginDuringIt) {
+  EXPECT_EQ(command("hold"), "ok");
+  connect();
+  asio::write(ends_[0], asio::buffer("abc", 3));
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  EXPECT_EQ(command("counts"), "connections 1 up 0 down 0");
+  EXPECT_EQ(command("heal"), "ok");
+  std::array<char, 3> got{};
+  asio::read(ends_[1], asio::buffer(got));
+  EXPECT_EQ(std::string(got.data(), 3), "abc");
+}
+
 TEST_F(RelayTest, AnswersWhatItDoesNotKnow) {
   EXPECT_THAT(command("frob"), HasSubstr("error: no such command: frob"));
   EXPECT_THAT(command("up speed=1"), HasSubstr("error: no shape of a wire"));
