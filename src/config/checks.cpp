@@ -129,6 +129,20 @@ class Checker {
     }
   }
 
+  /// Held against a step's CPU time, which is that of one thread.
+  void emulation() const {
+    const EmulationConfig& emulation = config_.emulation;
+    if (emulation.pace > 0.0 && config_.compute.threads != 1) {
+      fail("emulation.pace", "emulation.pace needs compute.threads = 1: a step is paced by the CPU time of its thread");
+    }
+    if (emulation.pace > 0.0 && config_.compute.backend == "cuda") {
+      fail("emulation.pace", "emulation.pace needs compute.backend = \"cpu\": a step on a GPU takes no CPU time");
+    }
+    if (emulation.slow_ranks > 0 && emulation.pace == 0.0) {
+      fail("emulation.slow_ranks", "emulation.slow_ranks needs emulation.pace");
+    }
+  }
+
  private:
   [[nodiscard]] bool given(std::string_view key) const { return places_.contains(key); }
 
@@ -155,6 +169,7 @@ void check_consistent(const Config& config, const Places& places) {
   checker.replication();
   checker.cluster();
   checker.output();
+  checker.emulation();
 }
 
 void check_complete(const Config& config, std::string_view name) {

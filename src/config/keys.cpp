@@ -34,10 +34,13 @@ constexpr Range kNotNegative{0.0, kInfinity, false, true, "a finite number, at l
 constexpr Range kPositive{0.0, kInfinity, true, true, "a finite number above 0"};
 constexpr Range kFinite{-kInfinity, kInfinity, true, true, "a finite number"};
 constexpr Range kExponent{0.0, 10.0, false, false, "from 0 to 10"};
+constexpr Range kAtLeastOne{1.0, kInfinity, false, true, "a finite number, at least 1"};
+constexpr Range kShareOrAll{0.0, 1.0, true, false, "above 0 and at most 1"};
 constexpr Range kBelowOne{0.0, 1.0, false, true, "at least 0 and below 1"};
 
 constexpr std::uint32_t kMostEpochs = 1'000'000;
 constexpr std::uint32_t kMostThreads = 4096;
+constexpr std::uint32_t kMostSlowRanks = 65'536;
 constexpr std::uint32_t kMostMilliseconds = 86'400'000;  // a day
 constexpr std::uint32_t kHighestRank = 65'536;
 constexpr std::uint64_t kMostInteger = std::numeric_limits<std::int64_t>::max();  // TOML's integers are signed
@@ -208,12 +211,27 @@ const std::vector<KeyRule>& rules() {
        "the directory the model is written to; required"},
       {"output.report", TextKey{at<&Config::output, &OutputConfig::report>},
        "a file for the report of the run (JSON); by default none"},
+      {"output.versions", TextKey{at<&Config::output, &OutputConfig::versions>},
+       "a folder to which each rank of several writes its blocks as they change, with times, for judging quality over "
+       "time afterwards; by default none"},
+      {"emulation.pace", RealKey{at<&Config::emulation, &EmulationConfig::pace>, kNotNegative},
+       "ranks on one machine that take the time of machines of their own: each step lasts at least so many times its "
+       "CPU "
+       "time; 0: as long as it takes"},
+      {"emulation.slow_ranks", CountKey{at<&Config::emulation, &EmulationConfig::slow_ranks>, 0, kMostSlowRanks},
+       "the last so many ranks are slow"},
+      {"emulation.slow_factor", RealKey{at<&Config::emulation, &EmulationConfig::slow_factor>, kAtLeastOne},
+       "how many times longer a slow rank's steps last"},
+      {"emulation.slow_share", RealKey{at<&Config::emulation, &EmulationConfig::slow_share>, kShareOrAll},
+       "in which share of half-sweeps, drawn for each slow rank; the same under every level"},
+      {"emulation.seed", LongCountKey{at<&Config::emulation, &EmulationConfig::seed>, kMostInteger}, "of that draw"},
   };
   return kRules;
 }
 
-constexpr std::array<std::string_view, 10> kTables{"data",        "data.split", "model",    "solver",   "compute",
-                                                   "replication", "cluster",    "security", "evaluate", "output"};
+constexpr std::array<std::string_view, 11> kTables{"data",     "data.split",  "model",    "solver",
+                                                   "compute",  "replication", "cluster",  "security",
+                                                   "evaluate", "output",      "emulation"};
 constexpr std::array<std::string_view, 9> kPlanned{
     "replication.items",    "replication.users",   "replication.placement",
     "replication.replicas", "replication.control", "replication.block_rows",

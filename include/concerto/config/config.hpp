@@ -110,7 +110,17 @@ struct EvaluateConfig {
 
 struct OutputConfig {
   std::string model;
-  std::string report;  ///< empty: no report file
+  std::string report;    ///< empty: no report file
+  std::string versions;  ///< a folder for the versions of factors over time (model/version_log.hpp); empty: none
+};
+
+/// How ranks of one machine are made to take the time of machines of their own, fast and slow.
+struct EmulationConfig {
+  double pace = 0.0;             ///< a step takes at least so many times its CPU time; 0: as long as it takes
+  std::uint32_t slow_ranks = 0;  ///< the last so many
+  double slow_factor = 1.0;      ///< a slow rank's steps take so many times longer
+  double slow_share = 1.0;       ///< of half-sweeps, drawn for each slow rank
+  std::uint64_t seed = 1;        ///< of the draw
 };
 
 struct Config {
@@ -123,6 +133,7 @@ struct Config {
   SecurityConfig security;
   EvaluateConfig evaluate;
   OutputConfig output;
+  EmulationConfig emulation;
 };
 
 /// What the caller needs of a configuration.

@@ -124,7 +124,10 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"StopAfter", "[solver]\nstop_after = 3\n",
              "run.toml:6: solver.stop_after needs data.validation, a file or a share of the training entries"},
         Case{"StopMetric", "[solver]\nstop_metric = \"rmse\"\n",
-             "run.toml:6: solver.stop_metric needs solver.stop_after"}),
+             "run.toml:6: solver.stop_metric needs solver.stop_after"},
+        Case{"Pace", "[emulation]\npace = 2.5\n",
+             "run.toml:6: emulation.pace needs compute.threads = 1: a step is paced by the CPU time of its thread"},
+        Case{"SlowRanks", "[emulation]\nslow_ranks = 1\n", "run.toml:6: emulation.slow_ranks needs emulation.pace"}),
     kName);
 
 TEST(ConfigErrors, ContradictionsAcrossOverrides) {

@@ -36,7 +36,7 @@ TEST(ConfigKeys, AreDistinctAndExplained) {
     EXPECT_FALSE(one.help.empty()) << one.name;
     EXPECT_EQ(one.help.find('\n'), std::string::npos) << one.name;
   }
-  EXPECT_EQ(names.size(), 67U);
+  EXPECT_EQ(names.size(), 73U);
 }
 
 TEST(ConfigKeys, DefaultsShownAreThoseOfADefaultConfig) {
@@ -96,7 +96,8 @@ TEST(ConfigToJson, HasEveryKeyWithDefaultsFilledIn) {
       R"("security": {"require_encryption": false, "trusted_fabric": false, "plain_channel": false, "authority": null, "certificate": null, )"
       R"("private_key": null, "credentials": null}, )"
       R"("evaluate": {"metrics": ["rmse", "mae"], "every": 1, "clip": "none"}, )"
-      R"("output": {"model": "out", "report": null}})");
+      R"("output": {"model": "out", "report": null, "versions": null}, )"
+      R"("emulation": {"pace": 0.0, "slow_ranks": 0, "slow_factor": 1.0, "slow_share": 1.0, "seed": 1}})");
 }
 
 TEST(ConfigToJson, ShowsASplitAndAShare) {
