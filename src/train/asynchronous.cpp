@@ -42,14 +42,14 @@ BlockPlan plan_blocks(const RowLengths& by_user, const RowLengths& by_item, cons
   const bool is_adding = options.solver == SolverKind::kSgd;
   const WorkModel work = work_of(options);
   BlockPlan plan;
-  std::size_t most = 0;
+  std::size_t most = 0;  // blocks of a table that steps write
   for (const Side side : {Side::kItems, Side::kUsers}) {
     const RowLengths& lengths = side == Side::kItems ? by_item : by_user;
     if (lengths.rows == 0) continue;
     const auto cut = cut_blocks(lengths, kBlocksPerTable, work);
-    most = std::max(most, cut.size());
+    const bool is_item = side == Side::kItems;
+    if (is_item || !is_adding) most = std::max(most, cut.size());
     for (const RowRange rows : cut) {
-      const bool is_item = side == Side::kItems;
       const double weight =
           work.per_entry * static_cast<double>(lengths.offsets[rows.end] - lengths.offsets[rows.begin]) +
           work.per_row * rows.size();
@@ -61,8 +61,8 @@ BlockPlan plan_blocks(const RowLengths& by_user, const RowLengths& by_item, cons
       plan.weights.push_back(std::max<std::uint64_t>(1, static_cast<std::uint64_t>(weight)));
     }
   }
-  // With sgd a rank's sweep goes over all items, not over its own.
-  const std::size_t a_rank = is_adding ? plan.rows.size() : (most + ranks - 1) / ranks;
+  // With sgd a rank's sweep goes over all items, and over nothing else.
+  const std::size_t a_rank = is_adding ? most : (most + ranks - 1) / ranks;
   plan.blocks_per_step = static_cast<std::uint32_t>(std::max<std::size_t>(1, a_rank / steps));
   return plan;
 }
@@ -78,6 +78,7 @@ class AsynchronousTrainer::Impl {
   bool perform(const ReplicaEffect& effect, std::span<const std::byte> payload);
   std::span<const std::byte> payload(const ReplicaMessage& message);
   [[nodiscard]] std::uint64_t digest(BlockId block) const;
+  [[nodiscard]] std::span<const float> state(BlockId block) const noexcept { return states_[block]; }
   [[nodiscard]] const FactorTable& table(Side side);
 
  private:
@@ -415,6 +416,9 @@ bool AsynchronousTrainer::perform(const ReplicaEffect& effect, std::span<const s
 }
 std::span<const std::byte> AsynchronousTrainer::payload(const ReplicaMessage& message) {
   return impl_->payload(message);
+}
+std::span<const float> AsynchronousTrainer::state(BlockId block) const noexcept {
+  return impl_->state(block);
 }
 std::uint64_t AsynchronousTrainer::digest(BlockId block) const {
   return impl_->digest(block);

@@ -61,6 +61,8 @@ class AsynchronousTrainer {
   [[nodiscard]] std::span<const std::byte> payload(const ReplicaMessage& message);
   [[nodiscard]] std::uint64_t digest(BlockId block) const;
 
+  /// A block's state, as rows travel: factors, bias if there are any, adaptive rate with sgd.
+  [[nodiscard]] std::span<const float> state(BlockId block) const noexcept;
   /// The states, while no step runs, valid until the next. With sgd users that nobody gave to this rank are as at the
   /// start.
   [[nodiscard]] const FactorTable& table(Side side);
