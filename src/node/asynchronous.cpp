@@ -227,6 +227,9 @@ void AsynchronousNode::go_on(AsynchronousEffects& out) {
     return;
   }
   begun_ = std::max(begun_, step->clock);
+  if (options_.is_adding) {
+    for (const BlockId b : step->blocks) replicator_.reads(b);
+  }
   running_ = step;
   out.step = std::move(step);
 }

@@ -35,6 +35,17 @@ void add(const Floats& from, std::span<float> to) {
   for (std::size_t i = 0; i < from.size(); ++i) to[i] += from[i];
 }
 
+/// Merges a contribution. Ranks that have not seen each other's correct the same errors, so that the sum of what many
+/// do goes too far, from round to round farther: where ranks that a slow one holds up all follow right behind it, sgd
+/// diverges. Two at a time do no harm (ml-1m, f = 64, 4 ranks: halving the second costs 0.05 % of RMSE), so the share
+/// of a contribution is one over the unseen, if there is more than one. Squares for adaptive rates are what they are.
+void merge(const Floats& delta, std::uint32_t unseen, std::uint32_t row_floats, std::span<float> state) {
+  const float share = 1.0F / static_cast<float>(std::max(1U, unseen));
+  for (std::size_t i = 0; i < delta.size(); ++i) {
+    state[i] += (i + 1) % row_floats == 0 ? delta[i] : share * delta[i];
+  }
+}
+
 }  // namespace
 
 BlockPlan plan_blocks(const RowLengths& by_user, const RowLengths& by_item, const TrainOptions& options, Rank ranks,
@@ -329,8 +340,12 @@ bool AsynchronousTrainer::Impl::perform(const ReplicaEffect& effect, std::span<c
     std::memcpy(into.data(), payload.data(), payload.size());
     return true;
   };
-  const auto add_to_state = [&](Floats& delta) {
-    add(delta, states_[b]);
+  const auto merge_into_state = [&](const Floats& delta) {
+    CONCERTO_CHECK(delta.size() == states_[b].size(), "a delta is as long as its block");
+    merge(delta, effect.unseen, row_floats(options_), states_[b]);
+  };
+  const auto take_into_state = [&](Floats& delta) {
+    merge_into_state(delta);
     delta.clear();
   };
   is_stale_[b] = effect.kind != ReplicaEffectKind::kReplace;  // which the backend has made
@@ -346,17 +361,17 @@ bool AsynchronousTrainer::Impl::perform(const ReplicaEffect& effect, std::span<c
     case ReplicaEffectKind::kMergeReceived: {
       Floats delta;
       if (!received(delta)) return false;
-      add(delta, states_[b]);
+      merge_into_state(delta);
       break;
     }
     case ReplicaEffectKind::kMergeWritten:
-      add(results_[b], states_[b]);
+      merge_into_state(results_[b]);
       break;
     case ReplicaEffectKind::kMergeSealed:
-      add_to_state(sealed_[b]);
+      take_into_state(sealed_[b]);
       break;
     case ReplicaEffectKind::kMergeOpen:
-      add_to_state(open_[b]);
+      take_into_state(open_[b]);
       break;
     case ReplicaEffectKind::kAddToOpen:
       if (open_[b].empty()) open_[b].resize(states_[b].size());

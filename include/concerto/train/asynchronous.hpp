@@ -8,6 +8,7 @@
 //   als, subspace: a step solves blocks that this rank owns against the other table. The result becomes the state.
 //   sgd: a step is a pass over the entries that own users have of the items' blocks. What it has changed of the items
 //   is the delta, adaptive rates included: they are sums of squares, so that those of many writers add up like factors.
+//   An owner merges a delta whole if it was computed without at most one other's, else one over the number of those.
 //
 // prepare() and perform() are for the node's thread, run() is for any one other; nothing runs between run()'s end and
 // the effects of its results.
