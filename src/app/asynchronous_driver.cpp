@@ -183,9 +183,9 @@ void Driver::receive(Rank peer, ConnectionNumber connection, const Message& mess
       return;
     }
   } else if (message.type == kMarkerType) {
-    const std::uint64_t number =
-        message.payload.size() == 8 ? number_in(std::span<const std::byte, 8>(message.payload)) : 0;
-    if (peer == 0 && samples_.may_follow(number)) return take_sample(number, 0.0, 0);
+    const bool is_whole = message.payload.size() == 8 && peer == 0 && !run_.sampling.rows.empty();
+    const std::uint64_t number = is_whole ? number_in(std::span<const std::byte, 8>(message.payload)) : 0;
+    if (samples_.may_follow(number)) return take_sample(number, 0.0, 0);
   } else if (message.type == kReplicaType) {
     if (const auto parsed = parse_replica_message(message.payload)) {
       if (parsed->message.kind == ReplicaMessageKind::kStatus) {
@@ -376,7 +376,7 @@ void Driver::watch() {
 /// While all are connected: a sample that one of them lacks is of no use.
 void Driver::send_marker_if_due() {
   const std::size_t peers = run_.node.replicator.ranks - 1;
-  if (self_ != 0 || run_.sampling.every_seconds <= 0.0 || is_finished_ || connections_.size() < peers) return;
+  if (self_ != 0 || run_.sampling.rows.empty() || is_finished_ || connections_.size() < peers) return;
   const double seconds = seconds_since(begun_);
   constexpr double kMost = 1e15;  // far below what the number holds
   const auto number = samples_.due(static_cast<std::uint64_t>(std::min(seconds / run_.sampling.every_seconds, kMost)));

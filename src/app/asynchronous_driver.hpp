@@ -39,8 +39,8 @@ struct AsynchronousOutcome {
 
 /// Copies of rows for the consistency index. Rank 0 says when: a marker to all, over the mesh.
 struct ConsistencySampling {
-  double every_seconds = 0.0;    ///< 0: never
-  std::vector<SampledRow> rows;  ///< the same on all ranks
+  double every_seconds = 0.0;
+  std::vector<SampledRow> rows;  ///< the same on all ranks; none: never
 };
 
 struct AsynchronousRun {

@@ -44,7 +44,7 @@ struct PromisesReport {
   std::optional<double> visibility_p99_ms;
   std::uint64_t visibility_samples = 0;
   std::vector<std::pair<double, double>> consistency_index;  ///< seconds since training began, C
-  std::optional<double> consistency_skew_ms;  ///< the largest time from a marker's sending to a rank's copy
+  std::optional<double> consistency_skew_ms;  ///< the largest from a marker's sending to a rank's copy, by their clocks
 };
 
 /// A run of several ranks, as the rank that writes the report saw it.
