@@ -24,8 +24,8 @@ namespace concerto {
                                                     const BlockPlan& plan, const Membership& record, bool is_adding);
 
 /// What all ranks promise, the same on each. Every rank calls it with its own outcome; the rest is equal on all. Moves
-/// each sample once from the owners of its rows to all: 64 MiB at most. Samples that a rank lacks are left out.
-/// Error{kIo} as of RankSteps.
+/// each sample (most_samples() of them) once from the owners of its rows to all. Samples that a rank lacks are left
+/// out. Error{kIo} as of RankSteps.
 [[nodiscard]] PromisesReport gather_promises(RankSteps& steps, const AsynchronousOutcome& outcome,
                                              const AsynchronousRun& run, const std::vector<double>& shares);
 

@@ -76,10 +76,10 @@ class AsynchronousTrainer::Impl {
   void prepare(const BlockStep& step, const Replicator& replicator);
   void run(const BlockStep& step);
   bool perform(const ReplicaEffect& effect, std::span<const std::byte> payload);
-  std::span<const std::byte> payload(const ReplicaMessage& message);
-  [[nodiscard]] std::uint64_t digest(BlockId block) const;
   void copy_row(BlockId block, RowIndex row, std::span<float> to) const;
   [[nodiscard]] std::size_t row_values() const noexcept { return options_.rank + (options_.objective.biases ? 1 : 0); }
+  std::span<const std::byte> payload(const ReplicaMessage& message);
+  [[nodiscard]] std::uint64_t digest(BlockId block) const;
   [[nodiscard]] const FactorTable& table(Side side);
 
  private:
