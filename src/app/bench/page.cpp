@@ -112,12 +112,13 @@ std::string page_of(const std::string& results_json) {
   const Json results = parse(results_json);
   require_results(results);
   const std::string data = in_script(results);
-  return filled<6>(kPageHtml, {{{"page.css", kPageCss},
-                                {"chart.min.js", kChartJs},
-                                {"results.json", data},
-                                {"text.js", kPageTextJs},
-                                {"charts.js", kPageChartsJs},
-                                {"page.js", kPageJs}}});
+  const PageFiles files = page_files();
+  return filled<6>(files.html, {{{"page.css", files.css},
+                                 {"chart.min.js", files.chart_js},
+                                 {"results.json", data},
+                                 {"text.js", files.text_js},
+                                 {"charts.js", files.charts_js},
+                                 {"page.js", files.page_js}}});
 }
 
 }  // namespace concerto::bench

@@ -5,11 +5,14 @@
 
 namespace concerto::bench {
 
-extern const std::string_view kPageHtml;  ///< the skeleton: the names of the others, in {{ }}, stand where they belong
-extern const std::string_view kPageCss;   ///< "page.css"
-extern const std::string_view kPageTextJs;    ///< "text.js": numbers and sentences
-extern const std::string_view kPageChartsJs;  ///< "charts.js"
-extern const std::string_view kPageJs;        ///< "page.js"
-extern const std::string_view kChartJs;       ///< "chart.min.js", of the package libjs-chart.js
+struct PageFiles {
+  std::string_view html;     ///< "index.html", the skeleton: the names of the others, in {{ }}, stand where they belong
+  std::string_view css;      ///< "page.css"
+  std::string_view text_js;  ///< "text.js": numbers and sentences
+  std::string_view charts_js;  ///< "charts.js"
+  std::string_view page_js;    ///< "page.js"
+  std::string_view chart_js;   ///< "chart.min.js", of the package libjs-chart.js
+};
+[[nodiscard]] PageFiles page_files();
 
 }  // namespace concerto::bench

@@ -14,8 +14,9 @@ const list = (value) => (Array.isArray(value) ? value : []);
 const object = (value) => (value !== null && typeof value === "object" && !Array.isArray(value) ? value : {});
 const numbers = (value) => list(value).map((one) => number(one) ?? 0);
 const points = (value) =>
-  list(value).filter((pair) => Array.isArray(pair) && number(pair[0]) !== null && number(pair[1]) !== null)
-    .map((pair) => ({x: pair[0], y: pair[1]}));
+    list(value)
+        .filter((pair) => Array.isArray(pair) && number(pair[0]) !== null && number(pair[1]) !== null)
+        .map((pair) => ({x: pair[0], y: pair[1]}));
 
 const sum = (values) => values.reduce((total, value) => total + value, 0);
 
@@ -31,8 +32,11 @@ const median = (values) => quantile(values, 0.5);
 
 const fixed = (value, digits) => (value === null ? NONE : value.toFixed(digits));
 /// Three digits: 7.71, 12.3, 140.
-const threeDigits = (value) =>
-  value === null ? NONE : value.toFixed(Math.abs(value) >= 99.95 ? 0 : Math.abs(value) >= 9.995 ? 1 : 2);
+const threeDigits = (value) => value === null ? NONE :
+                                                value.toFixed(
+                                                    Math.abs(value) >= 99.95     ? 0 :
+                                                        Math.abs(value) >= 9.995 ? 1 :
+                                                                                   2);
 const ratioText = (value) => fixed(value, 2);
 const metricText = (value) => fixed(value, 4);
 const percentText = (value) => (value === null ? NONE : `${Number((100 * value).toPrecision(3))} %`);
@@ -82,7 +86,9 @@ function medianRun(level) {
 function lagCounts(level) {
   const counts = [];
   for (const run of doneRuns(level)) {
-    numbers(object(run.lag).histogram).forEach((count, lag) => { counts[lag] = (counts[lag] ?? 0) + count; });
+    numbers(object(run.lag).histogram).forEach((count, lag) => {
+      counts[lag] = (counts[lag] ?? 0) + count;
+    });
   }
   return counts;
 }
@@ -98,11 +104,12 @@ function figures(one, level) {
   const summary = object(level.summary);
   const runs = doneRuns(level);
   const blocked = runs.filter((run) => list(run.blocked_seconds).length > 0 && number(run.seconds) > 0)
-    .map((run) => sum(numbers(run.blocked_seconds)) / (run.blocked_seconds.length * run.seconds));
+                      .map((run) => sum(numbers(run.blocked_seconds)) / (run.blocked_seconds.length * run.seconds));
   const lags = lagCounts(level);
   const reads = sum(lags);
   const lagMost = runs.map((run) => number(object(run.lag).max)).filter((value) => value !== null);
-  const visible = (name) => runs.map((run) => number(object(run.visibility_ms)[name])).filter((value) => value !== null);
+  const visible = (name) =>
+      runs.map((run) => number(object(run.visibility_ms)[name])).filter((value) => value !== null);
   const index = runs.flatMap((run) => points(run.consistency_index).map(({y}) => y));
   const all = list(level.runs);
   return {
@@ -128,12 +135,16 @@ function figures(one, level) {
 
 const isBaseline = (one, level) => level.name === one.baseline;
 const titleOf = (one) => text(one.title) || one.name;
-const metricName = (one) => (["rmse", "mae"].includes(one.metric) ? one.metric.toUpperCase() : text(one.metric) || "metric");
+const metricName = (one) =>
+    (["rmse", "mae"].includes(one.metric) ? one.metric.toUpperCase() : text(one.metric) || "metric");
 
 /// "3 runs, 1 void, 2 failed".
 function countsText({done, void: invalid, failed}) {
-  return [done > 0 || invalid + failed === 0 ? plural(done, "run") : "", invalid > 0 ? `${invalid} void` : "", failed > 0 ? `${failed} failed` : ""]
-    .filter((part) => part !== "").join(", ");
+  return [
+    done > 0 || invalid + failed === 0 ? plural(done, "run") : "", invalid > 0 ? `${invalid} void` : "",
+    failed > 0 ? `${failed} failed` : ""
+  ].filter((part) => part !== "")
+      .join(", ");
 }
 
 function limitText({limit, kept}) {
@@ -156,40 +167,60 @@ function shortLine(one, level, targetWithin) {
   }
   const quality = found.metric === null ? "" : `final ${metricName(one)} ${metricText(found.metric.median)}`;
   if (isBaseline(one, level)) {
-    if (found.time === null) return {lead: `the baseline: ${quality || "no quality known"} (${countsText(found)})`, value: "", rest: ""};
+    if (found.time === null)
+      return {lead: `the baseline: ${quality || "no quality known"} (${countsText(found)})`, value: "", rest: ""};
     const spread = rangeText(found.time, threeDigits);
-    return {lead: `the baseline: ${within} its ${quality || "final quality"} after `,
-            value: `${threeDigits(found.time.median)} s`,
-            rest: ` (${[spread, countsText(found)].filter((part) => part !== "").join(", ")})`};
+    return {
+      lead: `the baseline: ${within} its ${quality || "final quality"} after `,
+      value: `${threeDigits(found.time.median)} s`,
+      rest: ` (${[spread, countsText(found)].filter((part) => part !== "").join(", ")})`
+    };
   }
-  const notes = [[found.ratio === null ? "" : rangeText(found.ratio, ratioText), countsText(found)].filter((part) => part !== "").join(", "),
-                 limitText(found)].filter((part) => part !== "").join("; ");
-  const differs = found.difference !== null && Math.abs(found.difference) > targetWithin
-    ? `; it ends ${percentText(Math.abs(found.difference))} ${found.difference > 0 ? "worse" : "better"}` : "";
+  const notes =
+      [
+        [found.ratio === null ? "" : rangeText(found.ratio, ratioText), countsText(found)]
+            .filter((part) => part !== "")
+            .join(", "),
+        limitText(found)
+      ].filter((part) => part !== "")
+          .join("; ");
+  const differs = found.difference !== null && Math.abs(found.difference) > targetWithin ?
+      `; it ends ${percentText(Math.abs(found.difference))} ${found.difference > 0 ? "worse" : "better"}` :
+      "";
   if (found.ratio === null) {
-    const reason = found.time === null ? `never ${within} ${base}'s final quality`
-      : `no time of ${base} to compare with`;
+    const reason =
+        found.time === null ? `never ${within} ${base}'s final quality` : `no time of ${base} to compare with`;
     return {lead: `${reason}${quality ? `; ${quality}` : ""}`, value: "", rest: ` (${notes})${differs}`};
   }
   const never = doneRuns(level).filter((run) => number(run.time_to_target) === null).length;
   const missed = never > 0 ? `; ${never} of ${plural(found.done, "run")} never got there` : "";
-  const lead = isBelowOne(found.ratio.high) ? "needs " : isBelowOne(found.ratio.median) ? "no sure gain: needs " : "no gain: needs ";
-  return {lead, value: ratioText(found.ratio.median),
-          rest: ` of ${base}'s time to its final quality (${notes})${missed}${differs}`};
+  const lead = isBelowOne(found.ratio.high) ? "needs " :
+      isBelowOne(found.ratio.median)        ? "no sure gain: needs " :
+                                              "no gain: needs ";
+  return {
+    lead,
+    value: ratioText(found.ratio.median),
+    rest: ` of ${base}'s time to its final quality (${notes})${missed}${differs}`
+  };
 }
 
 function networkText(network) {
   if (network === null || network === undefined) return "none emulated";
   const {delay_ms: delay, jitter_ms: jitter, rate_mbit: rate} = object(network);
-  return [number(delay) !== null ? `${delay} ms one way` : "", number(jitter) ? `${jitter} ms jitter` : "",
-          number(rate) ? `${rate} Mbit/s` : ""].filter((part) => part !== "").join(", ") || "as it is";
+  return [
+    number(delay) !== null ? `${delay} ms one way` : "", number(jitter) ? `${jitter} ms jitter` : "",
+    number(rate) ? `${rate} Mbit/s` : ""
+  ].filter((part) => part !== "")
+             .join(", ") ||
+      "as it is";
 }
 
 function stragglersText(stragglers, ranks) {
   if (stragglers === null || stragglers === undefined) return "none";
   const {ranks: slow, factor, share} = object(stragglers);
   const who = `${number(slow) ?? "?"} of ${number(ranks) ?? "?"} ranks`;
-  const when = number(share) === null || share >= 1 ? "always" : `each in a random ${percentText(share)} of half-sweeps`;
+  const when =
+      number(share) === null || share >= 1 ? "always" : `each in a random ${percentText(share)} of half-sweeps`;
   return `${who} ${number(factor) ?? "?"}${TIMES} slower, ${when}`;
 }
 
