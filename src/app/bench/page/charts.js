@@ -145,10 +145,19 @@ function toggleLevel(_, item, legend) {
   chart.update();
 }
 
+/// What a curve shows at 50 moments, equally far apart: its points are denser near the target.
+function atEqualTimes(data) {
+  const end = data[data.length - 1].x;
+  return Array.from({length: 50}, (_, k) => {
+    const known = data.filter(({x}) => x <= end * (k + 1) / 50);
+    return (known[known.length - 1] ?? data[0]).y;
+  });
+}
+
 /// The part of the metric's axis that is worth seeing: runs start far from where they end, and levels differ at the
 /// end. What half of all moments lie beyond is cut off.
 function qualityRange(datasets, target, smallerIsBetter, within) {
-  const values = datasets.flatMap(({data}) => data.map(({y}) => y)).concat(target === null ? [] : [target]);
+  const values = datasets.flatMap(({data}) => atEqualTimes(data)).concat(target === null ? [] : [target]);
   const best = smallerIsBetter ? Math.min(...values) : Math.max(...values);
   const distances = values.map((value) => Math.abs(value - best));
   const goal = target ?? best;

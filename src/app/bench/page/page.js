@@ -262,15 +262,16 @@ function runNotes(one) {
                       const which = `${level.name}, repeat ${number(run.repeat) ?? "?"}: `;
                       if (run.ended !== "done")
                         return `${which}${run.ended}${text(run.why) === "" ? "" : `: ${run.why}`}`;
-                      if (number(run.time_to_target) === null) return `${which}valid, but it never reached the target`;
-                      return null;
+                      if (number(run.time_to_target) !== null) return null;
+                      return hasTarget(one, run) ? `${which}valid, but it never reached the target` :
+                                                   `${which}valid, but the baseline has no valid run of this repeat`;
                     }))
                     .filter((note) => note !== null);
   const count = sum(one.levels.map((level) => doneRuns(level).length));
   const all = count === 1 ? "The only run is valid" : `All ${count} runs are valid`;
   if (notes.length === 0) return count === 0 ? null : element("p", {class: "small"}, `${all} and reached the target.`);
   return element(
-      "div", {class: "small"}, element("h3", {}, "Runs that count for nothing, or never got there"),
+      "div", {class: "small"}, element("h3", {}, "Runs that do not count, or never reached the target"),
       element("ul", {class: "plain"}, ...notes.map((note) => element("li", {}, note))));
 }
 

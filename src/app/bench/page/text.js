@@ -134,6 +134,11 @@ function figures(one, level) {
 }
 
 const isBaseline = (one, level) => level.name === one.baseline;
+/// Whether the baseline has a valid run of the same repeat, the final quality of which is the run's target.
+function hasTarget(one, run) {
+  const baseline = one.levels.find((level) => isBaseline(one, level));
+  return baseline !== undefined && doneRuns(baseline).some((other) => other.repeat === run.repeat);
+}
 const titleOf = (one) => text(one.title) || one.name;
 const metricName = (one) =>
     (["rmse", "mae"].includes(one.metric) ? one.metric.toUpperCase() : text(one.metric) || "metric");
@@ -188,11 +193,11 @@ function shortLine(one, level, targetWithin) {
       `; it ends ${percentText(Math.abs(found.difference))} ${found.difference > 0 ? "worse" : "better"}` :
       "";
   if (found.ratio === null) {
-    const reason =
-        found.time === null ? `never ${within} ${base}'s final quality` : `no time of ${base} to compare with`;
+    const isCompared = doneRuns(level).some((run) => hasTarget(one, run));
+    const reason = isCompared ? `never ${within} ${base}'s final quality` : `no valid run of ${base} to compare with yet`;
     return {lead: `${reason}${quality ? `; ${quality}` : ""}`, value: "", rest: ` (${notes})${differs}`};
   }
-  const never = doneRuns(level).filter((run) => number(run.time_to_target) === null).length;
+  const never = doneRuns(level).filter((run) => hasTarget(one, run) && number(run.time_to_target) === null).length;
   const missed = never > 0 ? `; ${never} of ${plural(found.done, "run")} never got there` : "";
   const lead = isBelowOne(found.ratio.high) ? "needs " :
       isBelowOne(found.ratio.median)        ? "no sure gain: needs " :
