@@ -31,6 +31,7 @@ struct AllArguments {
   PrepareArguments prepare;
   SynthArguments synth;
   DoctorArguments doctor;
+  BenchPageArguments bench_page;
 };
 
 constexpr const char* kFormats = "auto, text, adjacency, matrix_market, libmf or npz";
@@ -220,6 +221,13 @@ void add_doctor(CLI::App& program, DoctorArguments& arguments) {
       "Exit status: 1 if there is a problem, 0 if not, whatever the warnings.");
 }
 
+void add_bench_page(CLI::App& program, BenchPageArguments& arguments) {
+  CLI::App& command = *program.add_subcommand("bench-page", "The results of a sweep as a page for the browser");
+  command.add_option("RESULTS", arguments.results, "results.json, as `concerto bench` writes it")->required();
+  command.add_option("--out", arguments.out, "HTML file to write")->required();
+  command.footer("The page is one file that needs no network. Results of a sweep that is not done give a page too.");
+}
+
 int run_chosen(const CLI::App& program, const AllArguments& arguments, Console& console) {
   const std::string name = program.get_subcommands().front()->get_name();
   if (name == "train") run_train(arguments.train, console);
@@ -230,6 +238,7 @@ int run_chosen(const CLI::App& program, const AllArguments& arguments, Console& 
   if (name == "export") run_export(arguments.exporting, console);
   if (name == "prepare") run_prepare(arguments.prepare, console);
   if (name == "synth") run_synth(arguments.synth, console);
+  if (name == "bench-page") run_bench_page(arguments.bench_page, console);
   return name == "doctor" ? run_doctor(arguments.doctor, console) : 0;
 }
 
@@ -257,6 +266,7 @@ int parse_and_run(const std::vector<std::string>& words, std::ostream& out, std:
   add_prepare(program, arguments.prepare);
   add_synth(program, arguments.synth);
   add_doctor(program, arguments.doctor);
+  add_bench_page(program, arguments.bench_page);
   try {
     program.parse(std::vector<std::string>(words.rbegin(), words.rend()));
   } catch (const CLI::ParseError& error) {

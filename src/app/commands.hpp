@@ -79,6 +79,12 @@ struct DoctorArguments {
 /// Returns the exit status: 1 where there is a problem.
 [[nodiscard]] int run_doctor(const DoctorArguments& arguments, Console& console);
 
+struct BenchPageArguments {
+  std::string results;
+  std::string out;
+};
+void run_bench_page(const BenchPageArguments& arguments, Console& console);
+
 struct PrepareArguments {
   DataConfig data;  ///< `train` is what is prepared
   bool is_implicit = false;
