@@ -48,6 +48,12 @@ std::optional<RunMessage> parse_run_message(std::span<const std::byte> bytes) {
   return message;
 }
 
+bool changes_state(ReplicaEffectKind kind) {
+  using Kind = ReplicaEffectKind;
+  return kind == Kind::kInstall || kind == Kind::kReplace || kind == Kind::kMergeReceived ||
+         kind == Kind::kMergeWritten || kind == Kind::kMergeSealed || kind == Kind::kMergeOpen;
+}
+
 class Driver {
  public:
   Driver(AsynchronousTrainer& trainer, const BlockPlan& plan, const AsynchronousRun& run)
@@ -69,6 +75,8 @@ class Driver {
   void perform(const ReplicaEffect& effect, const ParsedReplicaMessage* received);
   void receive(Rank peer, ConnectionNumber connection, const Message& message);
   void begin(const BlockStep& step);
+  /// The block's state, if this rank says what it is.
+  void log(BlockId block);
   void count_lags(const BlockStep& step);
   void step_done();
   void watch();
@@ -226,8 +234,17 @@ void Driver::perform(const ReplicaEffect& effect, const ParsedReplicaMessage* re
     default:
       if (!trainer_.perform(effect, received != nullptr ? received->body : std::span<const std::byte>{})) {
         fail(fmt::format("block {} came with another length than it has", effect.block), kNoRank);
+      } else if (changes_state(effect.kind)) {
+        log(effect.block);
       }
   }
+}
+
+void Driver::log(BlockId block) {
+  if (run_.watch.versions == nullptr || !node_.replicator().owns(block)) return;
+  const RowRange rows = plan_.rows[block];
+  const auto state = trainer_.state(block);
+  run_.watch.versions->add(plan_.blocks[block].table, rows, std::as_bytes(state), state.size() / rows.size());
 }
 
 /// Of the blocks that the step reads: by what replicas say, as the promise is.
@@ -255,7 +272,7 @@ void Driver::begin(const BlockStep& step) {
   lane_->push([this, step] {
     const Clock::time_point began = Clock::now();
     try {
-      trainer_.run(step);
+      run_.watch.paced(step.clock, step.table, [&] { trainer_.run(step); });
       events_.push([this, took = seconds_since(began)] {
         outcome_.compute_seconds += took;
         step_done();
@@ -325,6 +342,7 @@ AsynchronousOutcome Driver::run() {
   mesh_ = run_.make_mesh(mesh_events());
   sweep_begin_ = Clock::now();
   act([&](AsynchronousEffects& out) { node_.membership(run_.record, out); });
+  for (BlockId b = 0; b < plan_.blocks.size(); ++b) log(b);
   OperationHandle meeting;
   while (!outcome_.failure) {
     if (const auto event = events_.pop(std::chrono::milliseconds(20))) (*event)();

@@ -17,6 +17,7 @@
 #include "concerto/train/asynchronous.hpp"
 
 #include "rank_board.hpp"
+#include "step_watch.hpp"
 
 namespace concerto {
 
@@ -28,7 +29,7 @@ struct AsynchronousOutcome {
   std::vector<double> sweep_seconds;  ///< of this rank's own blocks
   std::vector<std::uint64_t> lags;    ///< at the start of steps: how many blocks were read with each lag
   double seconds = 0.0;
-  double compute_seconds = 0.0;               ///< in steps
+  double compute_seconds = 0.0;               ///< in steps, paced where they are
   double blocked_seconds = 0.0;               ///< in which the next step was not allowed yet
   std::array<std::uint64_t, 6> bytes_sent{};  ///< by ReplicaMessageKind
 };
@@ -38,6 +39,7 @@ struct AsynchronousRun {
   Membership record;
   DetectorLimits limits;
   std::stop_token stop;
+  StepWatch watch;
   std::function<void(SweepClock sweep, double seconds)> on_sweep;
   std::function<std::unique_ptr<RankBoard>(BoardEvents)> make_board;
   std::function<std::unique_ptr<Mesh>(MeshEvents)> make_mesh;

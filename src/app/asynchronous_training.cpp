@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <string_view>
 
 #include <fmt/format.h>
@@ -73,7 +74,6 @@ TrainResult train_asynchronously(const AsynchronousSetup& setup, ShardedTrainer&
   options.objective = trainer.objective();
   const BlockPlan blocks =
       plan_blocks(data.lengths(Side::kUsers), data.lengths(Side::kItems), options, setup.job.world_size);
-  AsynchronousTrainer asynchronous(setup.backend, data, options, setup.inputs.warm_start, blocks);
   AsynchronousRun run;
   run.node = node_options(setup, blocks);
   run.record = record_of(trainer.plan(), blocks, setup.incarnations);
@@ -81,7 +81,14 @@ TrainResult train_asynchronously(const AsynchronousSetup& setup, ShardedTrainer&
   for (BlockId b = 0; b < blocks.rows.size(); ++b) {
     if (run.record.places[b].owner == setup.job.rank) own.push_back(b);
   }
-  asynchronous.own(own);
+  // All begin together, however long each takes to make its blocks ready.
+  std::optional<AsynchronousTrainer> ready;
+  steps.work_together([&] {
+    ready.emplace(setup.backend, data, options, setup.inputs.warm_start, blocks);
+    ready->own(own);
+  });
+  AsynchronousTrainer& asynchronous = *ready;
+  run.watch = setup.watch;
   run.limits = limits_of(setup.inputs.config.cluster);
   run.stop = stop;
   std::vector<EpochRecord> epochs;

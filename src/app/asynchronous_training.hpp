@@ -20,6 +20,7 @@ struct AsynchronousSetup {
   Backend& backend;
   Communicator& communicator;
   std::vector<Incarnation> incarnations;  ///< by rank
+  StepWatch watch;
 };
 
 /// Exchanges the facts of the data, trains, and measures the result by `trainer`, whose plan says who owns what. Every

@@ -130,6 +130,19 @@ DataFacts data_facts(const Dataset& train, const SharedHeldOut& test, const Shar
           0.0};
 }
 
+/// What only ranks do, and what a GPU's steps have not.
+void check_emulation(const Config& config, bool is_rank, Engine& engine) {
+  const std::string key = config.emulation.pace > 0.0 ? "emulation.pace" : "output.versions";
+  const bool is_asked = config.emulation.pace > 0.0 || !config.output.versions.empty();
+  if (is_asked && !is_rank) {
+    throw Error(ErrorCode::kBadInput, key + " is for runs that concerto-launch starts", key);
+  }
+  if (config.emulation.pace > 0.0 && engine.backend().name() == "cuda") {
+    throw Error(ErrorCode::kUnsupported,
+                "emulation.pace needs compute.backend = \"cpu\": a step on a GPU takes no CPU time", key);
+  }
+}
+
 /// `output.report` as an override, whatever characters the path has.
 std::string report_override(const std::string& path) {
   const bool reads_as_toml = path.find_first_of("\"'[{ \t") == 0;
@@ -150,6 +163,7 @@ void check_paths(const Config& config, const std::string& config_file, bool is_f
   require_apart({"output.model", config.output.model}, inputs);
   inputs.push_back({"model.warm_start", config.model.warm_start});  // which a model may replace
   require_apart({"output.report", config.output.report}, inputs);
+  require_apart({"output.versions", config.output.versions}, inputs);
   if (!config.model.warm_start.empty()) require_model(config.model.warm_start, "model.warm_start");
 }
 
@@ -306,6 +320,7 @@ void run_train(const TrainArguments& arguments, Console& console) {
                                              static_cast<unsigned>(sysconf(_SC_NPROCESSORS_ONLN)));
   }
   Engine engine(config.compute, console.log);
+  check_emulation(config, job.has_value(), engine);
   const ReadingRules rules = reading_rules(config.model.objective, config.model.values, config.model.alpha.has_value());
   Run run{config, config_json, options, rules, engine, signals, console};
   if (job) {

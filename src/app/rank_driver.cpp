@@ -43,7 +43,12 @@ class Driver {
     compute([this, e] { trainer_.begin_sweep(e.epoch, e.side); }, [this] { node_.sweep_begun(); });
   }
   void perform(const RunStep& e) {
-    compute([this, e] { trainer_.run_step(e.step); }, [this, e] { node_.step_finished(e.step); });
+    compute(
+        [this, e] {
+          run_.watch.paced(e.step.epoch, e.step.side, [&] { trainer_.run_step(e.step); });
+          if (!has_systems(e.step)) log(trainer_.changed_rows(e.step));
+        },
+        [this, e] { node_.step_finished(e.step); });
   }
   void perform(const InstallRows& e) {
     compute([this, e] { trainer_.install(e.step); }, [this, e] { node_.rows_installed(e.step); });
@@ -59,7 +64,12 @@ class Driver {
     await(last, [this, step = e.step] { node_.partials_exchanged(step); });
   }
   void perform(const SolveSystems& e) {
-    compute([this, e] { trainer_.solve_systems(e.step); }, [this, e] { node_.systems_solved(e.step); });
+    compute(
+        [this, e] {
+          run_.watch.paced(e.step.epoch, e.step.side, [&] { trainer_.solve_systems(e.step); });
+          log(trainer_.changed_rows(e.step));
+        },
+        [this, e] { node_.systems_solved(e.step); });
   }
   void perform(const SendBlock& e) {
     const auto handle = communicator_.send(pass_tag(e.pass), e.pass.to, trainer_.block(e.pass));
@@ -73,7 +83,12 @@ class Driver {
     compute([this, e] { trainer_.install_block(e.pass); }, [] {});
   }
   void perform(const MeasureEpoch& e) {
-    compute([this, e] { trainer_.measure(e.epoch, run_.stop.stop_requested()); }, [this] { node_.epoch_measured(); });
+    compute(
+        [this, e] {
+          trainer_.measure(e.epoch, run_.stop.stop_requested());
+          log(trainer_.changed_rows_of_epoch());
+        },
+        [this] { node_.epoch_measured(); });
   }
   void perform(const DecideEpoch& e);
   void perform(const ExchangeRows& e) {
@@ -113,6 +128,14 @@ class Driver {
 
   /// Does `work` on the compute lane, then `finished` on this thread.
   void compute(std::function<void()> work, std::function<void()> finished);
+  /// The step's rows are there only when its systems are solved.
+  [[nodiscard]] bool has_systems(const StepId& step) const {
+    return run_.node.schedule == ScheduleKind::kSumming && step.side == Side::kItems;
+  }
+  void log(const std::vector<TableRows>& changed) {
+    if (run_.watch.versions == nullptr) return;
+    for (const auto& [side, rows] : changed) run_.watch.versions->add(side, rows, trainer_.host_table(side));
+  }
   void exchange(const Exchange& what, std::uint64_t operation, std::uint32_t table, std::function<void()> done);
   /// Does `done` on this thread when the operation is done.
   void await(OperationHandle operation, std::function<void()> done);
@@ -248,11 +271,12 @@ RankOutcome Driver::run() {
     trainer_.take_facts();
   }
   const Clock::time_point begin = Clock::now();
+  log(trainer_.own_rows());
   lane_.emplace();
   loop();
   lane_.reset();  // a step that is under way ends first
   outcome_.seconds = std::chrono::duration<double>(Clock::now() - begin).count();
-  outcome_.compute_seconds = trainer_.compute_seconds();
+  outcome_.compute_seconds = trainer_.compute_seconds() + run_.watch.held_seconds();
   outcome_.bytes_sent_at_end = communicator_.counters().bytes_sent - bytes_before_;
   board_.reset();
   return std::move(outcome_);

@@ -14,6 +14,7 @@
 #include "concerto/train/sharded.hpp"
 
 #include "rank_board.hpp"
+#include "step_watch.hpp"
 
 namespace concerto {
 
@@ -24,7 +25,7 @@ struct RankOutcome {
   std::vector<std::uint64_t> bytes_sent;  ///< of each epoch's rows and sums
   std::uint64_t bytes_sent_at_end = 0;    ///< of the result
   double seconds = 0.0;                   ///< from the first step to the end
-  double compute_seconds = 0.0;           ///< of them in compute effects
+  double compute_seconds = 0.0;           ///< of them in compute effects, paced where steps are
 };
 
 struct RankRun {
@@ -33,6 +34,7 @@ struct RankRun {
   std::uint32_t membership_epoch = 1;  ///< in the tags of collectives
   std::function<void(const EpochRecord&)> on_epoch;
   std::stop_token stop;
+  StepWatch watch;
   /// Makes the board that tells and hears the others; nothing: nobody listens (ranks that are threads of one process).
   std::function<std::unique_ptr<RankBoard>(BoardEvents)> make_board;
 };

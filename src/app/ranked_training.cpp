@@ -21,6 +21,7 @@ namespace {
 
 constexpr std::uint32_t kMembershipEpoch = 1;
 constexpr std::uint32_t kPopularityTable = 6;  // of operation tags
+constexpr std::uint32_t kPacingTable = 10;
 
 std::chrono::milliseconds milliseconds(std::uint32_t count) {
   return std::chrono::milliseconds(count);
@@ -111,6 +112,41 @@ RankedTraining::RankedTraining(const JobEnvironment& job, const JobStore& meetin
 }
 
 TrainResult RankedTraining::train(const TrainObserver& observer, const std::stop_token& stop, ReplicationFacts& facts) {
+  const Config& config = inputs_.config;
+  std::optional<Pace> pace;
+  if (config.emulation.pace > 0.0) pace.emplace(config.emulation, job_.rank, job_.world_size);
+  std::optional<VersionLog> versions;
+  if (!config.output.versions.empty()) {
+    const Dataset& data = inputs_.data.train;
+    const auto shape = [&](Side side) {
+      return TableShape{data.lengths(side).rows, inputs_.options.rank, inputs_.options.objective.biases};
+    };
+    versions.emplace(config.output.versions, job_.rank, job_.world_size, shape(Side::kUsers), shape(Side::kItems));
+  }
+  TrainResult result = train_watched({pace ? &*pace : nullptr, versions ? &*versions : nullptr}, observer, stop, facts);
+  if (versions) versions->finish();
+  if (pace) facts.pacing = pacing_of_all(*pace);
+  return result;
+}
+
+PacingFacts RankedTraining::pacing_of_all(const Pace& pace) {
+  std::vector<double> numbers(2 * std::size_t{job_.world_size});
+  std::vector<GatherBlock> blocks;
+  for (Rank r = 0; r < job_.world_size; ++r) blocks.push_back({r, r * 2 * sizeof(double), 2 * sizeof(double)});
+  numbers[2 * std::size_t{job_.rank}] = pace.error();
+  numbers[2 * std::size_t{job_.rank} + 1] = pace.held_seconds();
+  RankSteps steps(connections_->communicator(), kMembershipEpoch, kPacingTable, "gathering how steps were paced");
+  steps.all_gather(std::as_writable_bytes(std::span(numbers)), blocks);
+  PacingFacts facts;
+  for (Rank r = 0; r < job_.world_size; ++r) {
+    facts.errors.push_back(numbers[2 * std::size_t{r}]);
+    facts.held_seconds.push_back(numbers[2 * std::size_t{r} + 1]);
+  }
+  return facts;
+}
+
+TrainResult RankedTraining::train_watched(const StepWatch& watch, const TrainObserver& observer,
+                                          const std::stop_token& stop, ReplicationFacts& facts) {
   facts.level = inputs_.config.replication.level;
   facts.collectives = connections_->communicator().name();
   facts.links_in_the_clear = links_.in_the_clear;
@@ -121,7 +157,7 @@ TrainResult RankedTraining::train(const TrainObserver& observer, const std::stop
     facts.schedule = "asynchronous";
     facts.collective = "messages: puts of blocks, and with sgd deltas to their owners";
     return train_asynchronously(
-        {job_, meeting_place_, inputs_, links_, engine_.backend(), connections_->communicator(), incarnations_},
+        {job_, meeting_place_, inputs_, links_, engine_.backend(), connections_->communicator(), incarnations_, watch},
         *trainer_, observer, stop, facts);
   }
   const ClusterConfig& limits = inputs_.config.cluster;
@@ -135,6 +171,7 @@ TrainResult RankedTraining::train(const TrainObserver& observer, const std::stop
   run.membership_epoch = kMembershipEpoch;
   run.on_epoch = observer.on_epoch;
   run.stop = stop;
+  run.watch = watch;
   run.make_board = [&](BoardEvents events) {
     return std::make_unique<RankBoard>(store_, job_.rank, job_.world_size, run.node.limits.dead_after,
                                        std::move(events));

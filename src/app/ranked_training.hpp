@@ -23,6 +23,7 @@
 #include "model_writing.hpp"
 #include "rank_connections.hpp"
 #include "report.hpp"
+#include "step_watch.hpp"
 
 namespace concerto {
 
@@ -57,6 +58,11 @@ class RankedTraining {
   [[nodiscard]] std::optional<MetricValues> popularity();
 
  private:
+  [[nodiscard]] TrainResult train_watched(const StepWatch& watch, const TrainObserver& observer,
+                                          const std::stop_token& stop, ReplicationFacts& facts);
+  /// Every rank's, gathered.
+  [[nodiscard]] PacingFacts pacing_of_all(const Pace& pace);
+
   const JobEnvironment& job_;
   Store& store_;
   RankedInputs inputs_;

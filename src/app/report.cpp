@@ -106,8 +106,17 @@ Json lag_json(const std::vector<std::uint64_t>& lags) {
   return {{"max", lags.empty() ? 0 : lags.size() - 1}, {"at_most", at_most}, {"reads", lags}};
 }
 
+/// "error": the largest of the ranks'; above 0.05 the run says nothing of time.
+Json pacing_json(const PacingFacts& pacing) {
+  const auto largest = std::ranges::max_element(pacing.errors);
+  return {{"error", largest == pacing.errors.end() ? 0.0 : *largest},
+          {"errors", pacing.errors},
+          {"held_seconds", pacing.held_seconds}};
+}
+
 Json replication_json(const ReplicationFacts& facts) {
   Json json = common_replication_json(facts);
+  if (facts.pacing) json["pacing"] = pacing_json(*facts.pacing);
   if (!facts.blocked_seconds) return json;
   json["lag"] = lag_json(facts.lags);
   json["blocked_seconds"] = *facts.blocked_seconds;

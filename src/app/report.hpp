@@ -34,6 +34,12 @@ struct DataFacts {
   double mean = 0.0;
 };
 
+/// Of a run whose steps were paced ([emulation]).
+struct PacingFacts {
+  std::vector<double> errors;        ///< by rank: how late steps ended in the mean, as a share of their length
+  std::vector<double> held_seconds;  ///< by rank: in which steps waited beyond their work
+};
+
 /// A run of several ranks, as the rank that writes the report saw it.
 struct ReplicationFacts {
   std::string level = "strong";
@@ -51,6 +57,7 @@ struct ReplicationFacts {
   std::vector<std::uint64_t> lags;          ///< levels but strong: blocks read at the start of steps, by their lag
   std::optional<double> blocked_seconds;    ///< of these, in which a step was not allowed yet
   std::vector<std::pair<std::string, std::uint64_t>> bytes_by_kind;  ///< sent as messages: "put", "delta", "status"
+  std::optional<PacingFacts> pacing;
   std::vector<std::string> links_in_the_clear;  ///< between machines, by address: "10.0.0.1 - 10.0.0.2"
 };
 

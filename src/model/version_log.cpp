@@ -98,6 +98,18 @@ void VersionLog::add(Side side, RowRange rows, std::span<const std::byte> rows_a
   file_.write(record);
 }
 
+void VersionLog::add(Side side, RowRange rows, const FactorTable& table) {
+  const std::size_t floats = floats_of(table.shape());
+  std::vector<float> packed;
+  packed.reserve(rows.size() * floats);
+  for (RowIndex r = rows.begin; r < rows.end; ++r) {
+    const auto row = table.row(r);
+    packed.insert(packed.end(), row.begin(), row.end());
+    if (table.shape().biases) packed.push_back(table.biases()[r]);
+  }
+  add(side, rows, std::as_bytes(std::span(packed)), floats);
+}
+
 void VersionLog::finish() {
   file_.finish();
 }
@@ -169,11 +181,13 @@ VersionHistory::Impl::Impl(const std::filesystem::path& folder) {
   tables[static_cast<std::size_t>(Side::kItems)] = FactorTable({first_->items, first_->factors, has_biases});
   for (Rank r = 0; r < first_->ranks; ++r) {
     const auto path = file_of(folder, r);
-    if (r > 0) begin = std::min(begin, read_header(path, r).begin);
+    if (r > 0) begin = std::max(begin, read_header(path, r).begin);
     read_records(files_.back(), path);
   }
   std::ranges::stable_sort(records_, {}, &Record::time);
-  for (const Record& record : records_) times.push_back(1e-6 * static_cast<double>(record.time - begin));
+  for (const Record& record : records_) {
+    times.push_back(std::max(0.0, 1e-6 * static_cast<double>(record.time - begin)));
+  }
 }
 
 void VersionHistory::Impl::advance(double seconds) {

@@ -25,9 +25,13 @@ AsynchronousNode::AsynchronousNode(AsynchronousOptions options, std::span<const 
   levels_.push_back({0, options_.levels});
   CONCERTO_CHECK(options_.weights.size() == blocks.size(), "a weight for each block");
   CONCERTO_CHECK(options_.blocks_per_step > 0, "a step has a block");
+  std::vector<BlockId> added_to;
   for (BlockId b = 0; b < blocks.size(); ++b) {
     if (!options_.is_adding || blocks_[b].has_many_writers) total_weight_ += options_.weights[b];
+    if (options_.is_adding && blocks_[b].has_many_writers) added_to.push_back(b);
   }
+  // Ranks that add begin at different blocks, so that few of them write to one at a time.
+  if (!added_to.empty()) first_ = added_to[added_to.size() * options_.replicator.self / options_.replicator.ranks];
 }
 
 // ---- events ----
@@ -186,15 +190,10 @@ SweepClock AsynchronousNode::due(BlockId block) const noexcept {
 
 std::optional<BlockStep> AsynchronousNode::next_step() const {
   const auto count = static_cast<BlockId>(blocks_.size());
-  // Ranks that add begin at different blocks, so that few of them write to one at a time.
-  const BlockId first =
-      options_.is_adding
-          ? static_cast<BlockId>(std::uint64_t{count} * options_.replicator.self / options_.replicator.ranks)
-          : 0;
   std::uint64_t lowest = std::numeric_limits<std::uint64_t>::max();
   BlockStep step;
   for (BlockId i = 0; i < count; ++i) {
-    const BlockId b = (first + i) % count;
+    const BlockId b = (first_ + i) % count;
     if (!is_mine_to_do(b)) continue;
     // Items before users.
     const std::uint64_t order = std::uint64_t{due(b)} * 2 + (blocks_[b].table == Side::kUsers ? 1 : 0);
@@ -228,6 +227,9 @@ void AsynchronousNode::go_on(AsynchronousEffects& out) {
     return;
   }
   begun_ = std::max(begun_, step->clock);
+  if (options_.is_adding) {
+    for (const BlockId b : step->blocks) replicator_.reads(b);
+  }
   running_ = step;
   out.step = std::move(step);
 }

@@ -1,4 +1,6 @@
 // What an owner does: publish, merge, learn what its holders have, repair.
+#include <algorithm>
+
 #include "replicator_impl.hpp"
 
 namespace concerto {
@@ -32,13 +34,16 @@ void Replicator::Impl::published(BlockId block, SweepClock clock, ReplicaEffects
 }
 
 void Replicator::Impl::merge(ReplicaEffectKind kind, BlockId block, Rank writer, const FrontierEntry& delta,
-                             ReplicaEffects& out) {
+                             const Version& from, ReplicaEffects& out) {
   Block& b = blocks_[block];
   entry(block, writer) = delta;
+  const std::uint64_t seen = from.term == b.version.term ? std::min(from.serial, b.version.serial) : 0;
+  const std::uint64_t unseen = b.version.serial - seen;
   ++b.version.serial;
   merged_at(block, writer) = b.version.serial;
   report(kind, writer, block, out);
   out.list.back().message.writer = delta;
+  out.list.back().unseen = static_cast<std::uint32_t>(unseen);
   put_to_holders(block);
 }
 
@@ -58,7 +63,7 @@ void Replicator::Impl::on_delta(Rank peer, const ReplicaMessage& message, Replic
     report(ReplicaEffectKind::kLostDeltas, peer, message.block, out);
     out.list.back().message.writer = {delta.incarnation, delta.sequence - 1, known.clock};
   }
-  merge(ReplicaEffectKind::kMergeReceived, message.block, peer, delta, out);
+  merge(ReplicaEffectKind::kMergeReceived, message.block, peer, delta, message.version, out);
 }
 
 /// What a holder says that it has.

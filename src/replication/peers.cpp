@@ -159,6 +159,7 @@ bool Replicator::Impl::send_delta(Rank peer, BlockId block, ReplicaEffects& out)
     b.sealed_sequence = planted(Bug::kReuseSequence) && b.next_sequence > 1 ? b.next_sequence - 1 : b.next_sequence;
     ++b.next_sequence;
     b.sealed_clock = b.open_clock;
+    b.sealed_from = b.open_from;
     b.has_open = false;
     report(ReplicaEffectKind::kSeal, options_.self, block, out);
     out.list.back().message.writer = {options_.incarnation, b.sealed_sequence, b.sealed_clock};
@@ -167,6 +168,7 @@ bool Replicator::Impl::send_delta(Rank peer, BlockId block, ReplicaEffects& out)
   }
   ReplicaMessage& message = send(peer, block, ReplicaMessageKind::kDelta, out);
   message.term = b.term;
+  message.version = computed_from(b.sealed_from, b.sealed_sequence);
   message.writer = {options_.incarnation, b.sealed_sequence, b.sealed_clock};
   return true;
 }

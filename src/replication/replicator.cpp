@@ -188,6 +188,9 @@ bool Replicator::received(Rank peer, const ReplicaMessage& message, std::span<co
 void Replicator::published(BlockId block, SweepClock clock, ReplicaEffects& out) {
   impl_->published(block, clock, out);
 }
+void Replicator::reads(BlockId block) noexcept {
+  impl_->reads(block);
+}
 void Replicator::wrote(BlockId block, SweepClock clock, ReplicaEffects& out) {
   impl_->wrote(block, clock, out);
 }

@@ -28,6 +28,7 @@ class Replicator::Impl {
   [[nodiscard]] bool received(Rank peer, const ReplicaMessage& message, std::span<const FrontierEntry> frontier,
                               ReplicaEffects& out);
   void published(BlockId block, SweepClock clock, ReplicaEffects& out);
+  void reads(BlockId block) noexcept;
   void wrote(BlockId block, SweepClock clock, ReplicaEffects& out);
   void digest_compared(Rank peer, BlockId block, const Version& version, bool is_equal, ReplicaEffects& out);
   void compare_digests(std::uint32_t blocks, ReplicaEffects& out);
@@ -46,6 +47,12 @@ class Replicator::Impl {
 
   enum class Role : std::uint8_t { kHolder, kTakingOver, kOwner };
 
+  /// What a step read of a block.
+  struct Read {
+    Version version;
+    std::uint64_t own_sequence = 0;  ///< of this rank's deltas, up to which it contained them
+  };
+
   struct Block {
     ReplicatedBlock what;
     Role role = Role::kHolder;
@@ -62,6 +69,10 @@ class Replicator::Impl {
     std::uint64_t next_sequence = 1;    ///< of this rank's deltas
     std::uint64_t sealed_sequence = 0;  ///< 0: nothing is sealed
     SweepClock sealed_clock = 0;
+    // Of many writers: from what a contribution is computed.
+    Read now;          ///< the step that is under way
+    Read open_from;    ///< the earliest that the open delta contains
+    Read sealed_from;  ///< and the sealed one
   };
 
   // What waits to be sent to a peer about a block, and what has been and is not answered.
@@ -185,7 +196,8 @@ class Replicator::Impl {
   }
   void put_to_holders(BlockId block);
   /// A delta is in the state, by an effect of this kind: a new version.
-  void merge(ReplicaEffectKind kind, BlockId block, Rank writer, const FrontierEntry& delta, ReplicaEffects& out);
+  void merge(ReplicaEffectKind kind, BlockId block, Rank writer, const FrontierEntry& delta, const Version& from,
+             ReplicaEffects& out);
   void on_delta(Rank peer, const ReplicaMessage& message, ReplicaEffects& out);
   void on_replica(Rank peer, const ReplicaMessage& message);
   void compare_with(Rank peer, const ReplicaMessage& message, ReplicaEffects& out);
@@ -204,6 +216,8 @@ class Replicator::Impl {
   [[nodiscard]] bool is_newer(const Version& a, const Version& b) const noexcept;
 
   // writer.cpp
+  /// The version that a delta was computed from, as if its writer's deltas before it were in that already.
+  [[nodiscard]] static Version computed_from(const Read& read, std::uint64_t sequence) noexcept;
   [[nodiscard]] bool contains_sealed(const Block& block, const FrontierEntry& mine) const noexcept;
   void offer(BlockId block);
   void hear_owner(BlockId block, const FrontierEntry& mine, std::uint64_t stable, ReplicaEffects& out);

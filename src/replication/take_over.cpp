@@ -78,7 +78,8 @@ void Replicator::Impl::merge_own_deltas(BlockId block, ReplicaEffects& out) {
       report(ReplicaEffectKind::kDropSealed, options_.self, block, out);
       out.list.back().message.writer = delta;
     } else {
-      merge(ReplicaEffectKind::kMergeSealed, block, options_.self, delta, out);
+      merge(ReplicaEffectKind::kMergeSealed, block, options_.self, delta, computed_from(b.sealed_from, delta.sequence),
+            out);
     }
     b.sealed_sequence = 0;
     b.is_sealed_stable = false;
@@ -86,7 +87,7 @@ void Replicator::Impl::merge_own_deltas(BlockId block, ReplicaEffects& out) {
   if (b.has_open) {
     const FrontierEntry delta{options_.incarnation, b.next_sequence++, b.open_clock};
     b.has_open = false;
-    merge(ReplicaEffectKind::kMergeOpen, block, options_.self, delta, out);
+    merge(ReplicaEffectKind::kMergeOpen, block, options_.self, delta, computed_from(b.open_from, delta.sequence), out);
   }
 }
 

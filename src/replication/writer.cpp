@@ -24,6 +24,18 @@ bool Replicator::Impl::shows_sealed(BlockId block) const noexcept {
   return !contains_sealed(b, entry(block, options_.self)) || planted(Bug::kShowSealedLate);
 }
 
+void Replicator::Impl::reads(BlockId block) noexcept {
+  Block& b = blocks_[block];
+  const FrontierEntry& mine = entry(block, options_.self);
+  b.now = {b.version, mine.incarnation == options_.incarnation ? mine.sequence : 0};
+}
+
+Version Replicator::Impl::computed_from(const Read& read, std::uint64_t sequence) noexcept {
+  // Each merge is one more serial; steps see their rank's own deltas whether merged or not.
+  const std::uint64_t own_since = sequence - 1 - std::min(sequence - 1, read.own_sequence);
+  return {read.version.term, read.version.serial + own_since};
+}
+
 bool Replicator::Impl::is_drained() const noexcept {
   return std::ranges::none_of(blocks_, [](const Block& b) { return b.sealed_sequence != 0 || b.has_open; });
 }
@@ -32,14 +44,16 @@ void Replicator::Impl::wrote(BlockId block, SweepClock clock, ReplicaEffects& ou
   Block& b = blocks_[block];
   CONCERTO_CHECK(b.what.has_many_writers, "only its owner writes this block");
   if (b.role == Role::kOwner) {
-    merge(ReplicaEffectKind::kMergeWritten, block, options_.self, {options_.incarnation, b.next_sequence++, clock},
-          out);
+    const std::uint64_t sequence = b.next_sequence++;
+    merge(ReplicaEffectKind::kMergeWritten, block, options_.self, {options_.incarnation, sequence, clock},
+          computed_from(b.now, sequence), out);
   } else if (b.sealed_sequence != 0 && planted(Bug::kGrowSealed)) {
     report(ReplicaEffectKind::kAddToOpen, options_.self, block, out);
     report(ReplicaEffectKind::kSeal, options_.self, block, out);
     out.list.back().message.writer = {options_.incarnation, b.sealed_sequence, b.sealed_clock = clock};
   } else {
     report(ReplicaEffectKind::kAddToOpen, options_.self, block, out);
+    if (!b.has_open) b.open_from = b.now;
     b.has_open = true;
     b.open_clock = clock;
     offer(block);

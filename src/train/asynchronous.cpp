@@ -35,6 +35,17 @@ void add(const Floats& from, std::span<float> to) {
   for (std::size_t i = 0; i < from.size(); ++i) to[i] += from[i];
 }
 
+/// Merges a contribution. Ranks that have not seen each other's correct the same errors, so that the sum of what many
+/// do goes too far, from round to round farther: where ranks that a slow one holds up all follow right behind it, sgd
+/// diverges. Two at a time do no harm (ml-1m, f = 64, 4 ranks: halving the second costs 0.05 % of RMSE), so the share
+/// of a contribution is one over the unseen, if there is more than one. Squares for adaptive rates are what they are.
+void merge(const Floats& delta, std::uint32_t unseen, std::uint32_t row_floats, std::span<float> state) {
+  const float share = 1.0F / static_cast<float>(std::max(1U, unseen));
+  for (std::size_t i = 0; i < delta.size(); ++i) {
+    state[i] += (i + 1) % row_floats == 0 ? delta[i] : share * delta[i];
+  }
+}
+
 }  // namespace
 
 BlockPlan plan_blocks(const RowLengths& by_user, const RowLengths& by_item, const TrainOptions& options, Rank ranks,
@@ -42,14 +53,14 @@ BlockPlan plan_blocks(const RowLengths& by_user, const RowLengths& by_item, cons
   const bool is_adding = options.solver == SolverKind::kSgd;
   const WorkModel work = work_of(options);
   BlockPlan plan;
-  std::size_t most = 0;
+  std::size_t most = 0;  // blocks of a table that steps write
   for (const Side side : {Side::kItems, Side::kUsers}) {
     const RowLengths& lengths = side == Side::kItems ? by_item : by_user;
     if (lengths.rows == 0) continue;
     const auto cut = cut_blocks(lengths, kBlocksPerTable, work);
-    most = std::max(most, cut.size());
+    const bool is_item = side == Side::kItems;
+    if (is_item || !is_adding) most = std::max(most, cut.size());
     for (const RowRange rows : cut) {
-      const bool is_item = side == Side::kItems;
       const double weight =
           work.per_entry * static_cast<double>(lengths.offsets[rows.end] - lengths.offsets[rows.begin]) +
           work.per_row * rows.size();
@@ -61,8 +72,8 @@ BlockPlan plan_blocks(const RowLengths& by_user, const RowLengths& by_item, cons
       plan.weights.push_back(std::max<std::uint64_t>(1, static_cast<std::uint64_t>(weight)));
     }
   }
-  // With sgd a rank's sweep goes over all items, not over its own.
-  const std::size_t a_rank = is_adding ? plan.rows.size() : (most + ranks - 1) / ranks;
+  // With sgd a rank's sweep goes over all items, and over nothing else.
+  const std::size_t a_rank = is_adding ? most : (most + ranks - 1) / ranks;
   plan.blocks_per_step = static_cast<std::uint32_t>(std::max<std::size_t>(1, a_rank / steps));
   return plan;
 }
@@ -78,6 +89,7 @@ class AsynchronousTrainer::Impl {
   bool perform(const ReplicaEffect& effect, std::span<const std::byte> payload);
   std::span<const std::byte> payload(const ReplicaMessage& message);
   [[nodiscard]] std::uint64_t digest(BlockId block) const;
+  [[nodiscard]] std::span<const float> state(BlockId block) const noexcept { return states_[block]; }
   [[nodiscard]] const FactorTable& table(Side side);
 
  private:
@@ -328,8 +340,12 @@ bool AsynchronousTrainer::Impl::perform(const ReplicaEffect& effect, std::span<c
     std::memcpy(into.data(), payload.data(), payload.size());
     return true;
   };
-  const auto add_to_state = [&](Floats& delta) {
-    add(delta, states_[b]);
+  const auto merge_into_state = [&](const Floats& delta) {
+    CONCERTO_CHECK(delta.size() == states_[b].size(), "a delta is as long as its block");
+    merge(delta, effect.unseen, row_floats(options_), states_[b]);
+  };
+  const auto take_into_state = [&](Floats& delta) {
+    merge_into_state(delta);
     delta.clear();
   };
   is_stale_[b] = effect.kind != ReplicaEffectKind::kReplace;  // which the backend has made
@@ -345,17 +361,17 @@ bool AsynchronousTrainer::Impl::perform(const ReplicaEffect& effect, std::span<c
     case ReplicaEffectKind::kMergeReceived: {
       Floats delta;
       if (!received(delta)) return false;
-      add(delta, states_[b]);
+      merge_into_state(delta);
       break;
     }
     case ReplicaEffectKind::kMergeWritten:
-      add(results_[b], states_[b]);
+      merge_into_state(results_[b]);
       break;
     case ReplicaEffectKind::kMergeSealed:
-      add_to_state(sealed_[b]);
+      take_into_state(sealed_[b]);
       break;
     case ReplicaEffectKind::kMergeOpen:
-      add_to_state(open_[b]);
+      take_into_state(open_[b]);
       break;
     case ReplicaEffectKind::kAddToOpen:
       if (open_[b].empty()) open_[b].resize(states_[b].size());
@@ -415,6 +431,9 @@ bool AsynchronousTrainer::perform(const ReplicaEffect& effect, std::span<const s
 }
 std::span<const std::byte> AsynchronousTrainer::payload(const ReplicaMessage& message) {
   return impl_->payload(message);
+}
+std::span<const float> AsynchronousTrainer::state(BlockId block) const noexcept {
+  return impl_->state(block);
 }
 std::uint64_t AsynchronousTrainer::digest(BlockId block) const {
   return impl_->digest(block);

@@ -71,6 +71,15 @@ class RotatingWay final : public ShardedWay {
   std::span<std::byte> block(const BlockPass& pass) override { return run_.items.packed.bytes(parts_[pass.part]); }
   void install_block(const BlockPass& pass) override { take_up(pass.part); }
 
+  [[nodiscard]] std::vector<TableRows> changed_rows(const StepId& step) const override {
+    return {{Side::kItems, parts_[rotation_.part(run_.sharding.rank, step.epoch, step.round)]}};
+  }
+  [[nodiscard]] std::vector<TableRows> changed_rows_of_epoch() const override {
+    std::vector<TableRows> own;
+    for (const RowRange rows : run_.users.own) own.push_back({Side::kUsers, rows});
+    return own;
+  }
+
   void end_epoch() override {
     for (const RowRange rows : run_.users.own) run_.users.read_solved(run_.backend, rows);
     for (const RowRange rows : run_.items.own) {

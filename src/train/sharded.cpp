@@ -438,6 +438,21 @@ void ShardedTrainer::measure_result() {
 void ShardedTrainer::take_result() {
   impl_->timed([&] { impl_->take_result(); });
 }
+std::vector<TableRows> ShardedTrainer::own_rows() const {
+  std::vector<TableRows> own;
+  for (const RowRange rows : impl_->run_.items.own) own.push_back({Side::kItems, rows});
+  for (const RowRange rows : impl_->run_.users.own) own.push_back({Side::kUsers, rows});
+  return own;
+}
+std::vector<TableRows> ShardedTrainer::changed_rows(const StepId& step) const {
+  return impl_->way_->changed_rows(step);
+}
+std::vector<TableRows> ShardedTrainer::changed_rows_of_epoch() const {
+  return impl_->way_->changed_rows_of_epoch();
+}
+const FactorTable& ShardedTrainer::host_table(Side side) const noexcept {
+  return impl_->run_.table(side).host.factors;
+}
 std::vector<PartialGather> ShardedTrainer::partials(const StepId& step) {
   return impl_->way_->partials(step);
 }

@@ -57,6 +57,14 @@ Exchange rows_of_step(ShardedRun& run, const StepId& step) {
   return exchange;
 }
 
+std::vector<TableRows> own_rows_of_round(const ShardedRun& run, const StepId& step) {
+  std::vector<TableRows> own;
+  for (const RowRange rows : rows_of_round(run.plan.of(step.side), run.sharding.rank, step.round)) {
+    own.push_back({step.side, rows});
+  }
+  return own;
+}
+
 void install_rows_of_round(ShardedRun& run, const StepId& step) {
   ShardedTable& mine = run.table(step.side);
   for (Rank rank = 0; rank < run.sharding.ranks; ++rank) {

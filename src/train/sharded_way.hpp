@@ -24,6 +24,9 @@ class ShardedWay {
   /// A part on its way, and taking it up.
   [[nodiscard]] virtual std::span<std::byte> block(const BlockPass& pass);
   virtual void install_block(const BlockPass& pass);
+  /// Rows of this rank's making that are on the host when the step is done, and those that are with end_epoch().
+  [[nodiscard]] virtual std::vector<TableRows> changed_rows(const StepId& step) const = 0;
+  [[nodiscard]] virtual std::vector<TableRows> changed_rows_of_epoch() const { return {}; }
   /// The epoch's steps are done: own rows are on the host when it returns, and known to be finite or not.
   virtual void end_epoch() {}
   /// Solves own users once more, without momentum.
@@ -34,6 +37,8 @@ class ShardedWay {
 /// Solves these rows, of own ones, against the other side by als or subspace as the options say; they are on the host
 /// when it returns. `gram`: of the other side.
 void solve_own_rows(ShardedRun& run, Side side, RowRange rows, const Buffer* gram, double momentum);
+/// Own rows of a round.
+[[nodiscard]] std::vector<TableRows> own_rows_of_round(const ShardedRun& run, const StepId& step);
 /// Takes up the other ranks' rows of a round from where they travelled.
 void install_rows_of_round(ShardedRun& run, const StepId& step);
 /// All ranks' rows of a round.

@@ -127,6 +127,9 @@ class SummingWay final : public ShardedWay {
 
   Exchange rows(const StepId& step) override { return rows_of_step(run_, step); }
   void install(const StepId& step) override { install_rows_of_round(run_, step); }
+  [[nodiscard]] std::vector<TableRows> changed_rows(const StepId& step) const override {
+    return own_rows_of_round(run_, step);
+  }
 
   void settle() override {
     begin_sweep(Side::kUsers);

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import unittest
@@ -104,6 +105,26 @@ class LevelsTest(LaunchingTest):
         with_launcher = (self.scratch / "model" / "item_factors.bin").read_bytes()
         self.run_well("train", "run.toml")
         self.assertEqual((self.scratch / "model" / "item_factors.bin").read_bytes(), with_launcher)
+
+    def test_paced_steps_and_logs_of_versions_are_for_ranks_and_reported(self):
+        asked = ("--set", "emulation.pace=1.5", "--set", "emulation.slow_ranks=1", "--set", "emulation.slow_factor=3",
+                 "--set", "output.versions=versions")
+        for level in ("strong", "eventual"):
+            with self.subTest(level=level):
+                finished = self.train(3, "als", level, epochs=4, options=asked)
+                self.assertEqual(finished.returncode, 0, finished.stderr)
+                pacing = self.report()["replication"]["pacing"]
+                self.assertEqual(len(pacing["errors"]), 3)
+                self.assertEqual(pacing["error"], max(pacing["errors"]))
+                self.assertGreater(pacing["held_seconds"][2], 0)
+                self.assertEqual(sorted(path.name for path in (self.scratch / "versions").iterdir()),
+                                 [f"rank-{rank}.versions" for rank in range(3)])
+                shutil.rmtree(self.scratch / "versions")
+        for key, option in (("emulation.pace", "emulation.pace=2"), ("output.versions", "output.versions=versions")):
+            alone = subprocess.run([PROGRAM, "train", "run.toml", "--set", option], cwd=self.scratch, text=True,
+                                   capture_output=True, timeout=60, env=clean_environment())
+            self.assertEqual(alone.returncode, 2)
+            self.assertIn(f"{key} is for runs that concerto-launch starts", alone.stderr)
 
     def test_a_killed_rank_is_named_and_nothing_is_half_written(self):
         (self.scratch / "run.toml").write_text(CONFIG.format(kind="als", epochs=100000))

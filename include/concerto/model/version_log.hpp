@@ -31,6 +31,8 @@ class VersionLog {
   /// The rows are so from now on. `rows_as_packed`: each row's factors, its bias if there are any, and more floats that
   /// are not kept, `floats` a row.
   void add(Side side, RowRange rows, std::span<const std::byte> rows_as_packed, std::size_t floats);
+  /// Likewise, of the table that the rows are in.
+  void add(Side side, RowRange rows, const FactorTable& table);
   /// Everything is in the file. Without it the destructor closes without a promise.
   void finish();
 
@@ -48,7 +50,8 @@ class VersionHistory {
   ~VersionHistory();
   VersionHistory(VersionHistory&&) noexcept;
 
-  /// From the beginning of the run, in seconds: of each block that was written, rising.
+  /// From the beginning of the last log that was begun, or 0 before it, in seconds: of each block that was written,
+  /// rising.
   [[nodiscard]] const std::vector<double>& times() const noexcept;
   /// Both tables become what they were then; not earlier than before. Rows that nobody has written are zero.
   void advance(double seconds);

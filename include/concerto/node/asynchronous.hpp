@@ -141,6 +141,7 @@ class AsynchronousNode {
 
   AsynchronousOptions options_;
   std::vector<ReplicatedBlock> blocks_;
+  BlockId first_ = 0;  ///< where this rank's sweeps begin, of blocks that are its to do
   Replicator replicator_;
   std::uint64_t total_weight_ = 0;
   std::vector<Incarnation> members_;

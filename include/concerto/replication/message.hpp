@@ -33,7 +33,8 @@ struct ReplicaMessage {
   bool is_forced = false;       ///< kPut: takes the place of an equal version, whose bytes are wrong
   BlockId block = 0;
   Term term = 0;         ///< kPut: the version's; else the highest that the sender knows of for the block
-  Version version;       ///< kPut, kState: of the payload; kStatus: of what the sender holds; kFetch: what is wanted
+  Version version;       ///< kPut, kState: of the payload; kStatus: of what the sender holds; kFetch: what is wanted;
+                         ///< kDelta: what of others it was computed from, its writer's own merges counted as seen
   SweepClock clock = 0;  ///< kPut, kState: of the payload
   FrontierEntry writer;  ///< kDelta: what it is; kStatus: the receiver's entry in the sender's frontier
   std::uint64_t stable = 0;  ///< kStatus of an owner: the receiver's delta up to which all are stable

@@ -1,9 +1,9 @@
 // The replication of a run's blocks, one rank's part: a state machine without clock, thread or socket.
 //
 // Every block has one owner, who alone publishes versions of it. Writers give the owner deltas, which it merges by
-// addition; the owner puts its state to the holders of replicas; whoever is not up to date is so after one more put.
-// Everything that is sent says what is so now, never what has happened: a message that is lost, doubled or late changes
-// nothing but when. What is exact is said below.
+// addition, knowing how much of others each was computed without; the owner puts its state to the holders of replicas;
+// whoever is not up to date is so after one more put. Everything that is sent says what is so now, never what has
+// happened: a message that is lost, doubled or late changes nothing but when. What is exact is said below.
 //
 // Exactly once. A delta is *sealed* when it is sent: its number and bytes never change from then on. A writer has at
 // most one sealed and one open delta a block; writing adds to the open one. It keeps the sealed one until it is
@@ -80,6 +80,9 @@ struct ReplicaEffect {
   BlockId block = 0;
   Rank peer = kNoRank;
   std::uint32_t frontier = 0;  ///< kSend of puts and states: where in ReplicaEffects::frontiers its entries begin
+  /// Merges: versions by other writers since the one that the contribution was computed from. What they did and what it
+  /// does may be the same correction, made twice.
+  std::uint32_t unseen = 0;
   ReplicaMessage message;
 };
 
@@ -114,7 +117,10 @@ class Replicator {
                               ReplicaEffects& out);
   /// The owner's state has been replaced by the result of sweep `clock` (blocks of one writer). Only while owns().
   void published(BlockId block, SweepClock clock, ReplicaEffects& out);
-  /// A contribution to sweep `clock` (blocks of many writers); clocks of one block never fall.
+  /// A step that is to contribute to the block begins, and reads it as it is now.
+  void reads(BlockId block) noexcept;
+  /// A contribution to sweep `clock` (blocks of many writers), computed from what was read last; clocks of one block
+  /// never fall.
   void wrote(BlockId block, SweepClock clock, ReplicaEffects& out);
   void digest_compared(Rank peer, BlockId block, const Version& version, bool is_equal, ReplicaEffects& out);
   /// Asks the owners of the next `blocks` blocks whether what is held here is right.

@@ -8,6 +8,7 @@
 //   als, subspace: a step solves blocks that this rank owns against the other table. The result becomes the state.
 //   sgd: a step is a pass over the entries that own users have of the items' blocks. What it has changed of the items
 //   is the delta, adaptive rates included: they are sums of squares, so that those of many writers add up like factors.
+//   An owner merges a delta whole if it was computed without at most one other's, else one over the number of those.
 //
 // prepare() and perform() are for the node's thread, run() is for any one other; nothing runs between run()'s end and
 // the effects of its results.
@@ -61,6 +62,8 @@ class AsynchronousTrainer {
   [[nodiscard]] std::span<const std::byte> payload(const ReplicaMessage& message);
   [[nodiscard]] std::uint64_t digest(BlockId block) const;
 
+  /// A block's state, as rows travel: factors, bias if there are any, adaptive rate with sgd.
+  [[nodiscard]] std::span<const float> state(BlockId block) const noexcept;
   /// The states, while no step runs, valid until the next. With sgd users that nobody gave to this rank are as at the
   /// start.
   [[nodiscard]] const FactorTable& table(Side side);

@@ -83,6 +83,12 @@ struct RankShare {
   HeldOutFacts whole_test;
 };
 
+/// Rows of one of the tables.
+struct TableRows {
+  Side side = Side::kUsers;
+  RowRange rows;
+};
+
 class ShardedTrainer {
  public:
   /// `data`, `test` and `validation` are the whole run's, the same on all ranks, and outlive the trainer; only the
@@ -118,6 +124,14 @@ class ShardedTrainer {
   void prepare_result();
   void measure_result();
   void take_result();
+
+  /// What this rank has made: all its rows; those that the step has left on the host, once its last compute effect is
+  /// done; and those that only measure() has, at the end of an epoch.
+  [[nodiscard]] std::vector<TableRows> own_rows() const;
+  [[nodiscard]] std::vector<TableRows> changed_rows(const StepId& step) const;
+  [[nodiscard]] std::vector<TableRows> changed_rows_of_epoch() const;
+  /// The host's copy, for the compute lane.
+  [[nodiscard]] const FactorTable& host_table(Side side) const noexcept;
 
   /// The partial systems of a round, a gather to each rank in their order. This rank's are there once run_step is done;
   /// solve_systems takes the others'.

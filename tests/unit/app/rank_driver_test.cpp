@@ -1,6 +1,7 @@
 // Whole sharded runs with real threads: ranks are threads of this process, their communicators share memory.
 #include "../src/app/rank_driver.hpp"
 
+#include <filesystem>
 #include <thread>
 
 #include <gmock/gmock.h>
@@ -74,7 +75,7 @@ std::vector<Ended> run_ranks(const Dataset& data, const TrainOptions& options, R
                              const std::function<void(InprocGroup&)>& during = {}, std::stop_token stop = {},
                              const DetectorLimits& detector = {},
                              const std::function<void(Rank, TrainOptions&)>& change = {},
-                             Collective collective = Collective::kFactors) {
+                             Collective collective = Collective::kFactors, const std::filesystem::path& versions = {}) {
   InprocGroup group = make_inproc_group(ranks, limits);
   Stores stores(ranks);
   std::vector<Ended> ended(ranks);
@@ -96,7 +97,15 @@ std::vector<Ended> run_ranks(const Dataset& data, const TrainOptions& options, R
           return std::make_unique<RankBoard>(stores[r], r, ranks, std::chrono::seconds(2), std::move(events));
         };
         if (r == 1) run.stop = stop;
+        Pace pace({.pace = 1.1, .slow_ranks = 1, .slow_factor = 1.5}, r, ranks);
+        std::optional<VersionLog> log;
+        if (!versions.empty()) {
+          log.emplace(versions, r, ranks, trainer.host_table(Side::kUsers).shape(),
+                      trainer.host_table(Side::kItems).shape());
+          run.watch = {&pace, &*log};
+        }
         ended[r].outcome = drive_rank(trainer, *group.ranks[r], run);
+        if (log) log->finish();
         if (!ended[r].outcome.failure) ended[r].result = trainer.finish();
       });
     }
@@ -127,6 +136,25 @@ TEST(RankDriver, RanksAsThreadsTrainTheModelOfOneProcess) {
       EXPECT_GT(rank.outcome.compute_seconds, 0.0);
     }
   }
+}
+
+TEST(RankDriver, LogsOfVersionsEndAtTheResult) {
+  const Dataset data = planted_data(700, 300);
+  const auto folder = std::filesystem::path(::testing::TempDir()) / "rank-driver-versions";
+  for (const auto& [options, collective] : each_way(3)) {
+    SCOPED_TRACE(static_cast<int>(options.solver) * 10 + static_cast<int>(collective));
+    std::filesystem::remove_all(folder);
+    const auto ended = run_ranks(data, options, 3, {}, {}, {}, {}, {}, collective, folder);
+    for (const Ended& rank : ended) ASSERT_TRUE(rank.result) << rank.outcome.failure->failure.message;
+    VersionHistory history(folder);
+    ASSERT_FALSE(history.times().empty());
+    history.advance(history.times().front());
+    EXPECT_FALSE(same_bytes(history.users(), ended[0].result->users));
+    history.advance(history.times().back());
+    EXPECT_TRUE(same_bytes(history.users(), ended[0].result->users));
+    EXPECT_TRUE(same_bytes(history.items(), ended[0].result->items));
+  }
+  std::filesystem::remove_all(folder);
 }
 
 TEST(RankDriver, BytesSentAreTheLeastForARingAndWhatSumsTake) {

@@ -80,6 +80,63 @@ TEST(Replicator, WritingAddsToTheOpenDeltaWhileOneIsSealed) {
   EXPECT_TRUE(group.at(writer).is_drained());
 }
 
+/// A step of `rank` that ends before anybody hears of it.
+void contribute(ReplicatorGroup& group, Rank rank, SweepClock clock) {
+  group.act(rank, [&](Replicator& m, ReplicaEffects& out) { m.wrote(0, clock, out); });
+}
+void read(ReplicatorGroup& group, Rank rank) {
+  group.act(rank, [](Replicator& m, ReplicaEffects&) { m.reads(0); });
+}
+
+TEST(Replicator, AMergeKnowsHowMuchOfOthersItWasComputedWithout) {
+  const auto blocks = blocks_of(1, true);
+  ReplicatorGroup group(4, blocks, 1'000);
+  const Rank owner = group.at(0).owner(0);
+  group.keep_effects(true);
+  const auto merged = [&] {
+    std::vector<std::uint32_t> unseen;
+    for (const ReplicaEffect& effect : group.effects(owner)) {
+      const bool is_merge =
+          effect.kind == ReplicaEffectKind::kMergeReceived || effect.kind == ReplicaEffectKind::kMergeWritten;
+      if (is_merge) unseen.push_back(effect.unseen);
+    }
+    group.effects(owner).clear();
+    return unseen;
+  };
+  // All at once: the second misses one, the third two, ...
+  for (Rank r = 0; r < 4; ++r) read(group, r);
+  for (Rank r = 0; r < 4; ++r) contribute(group, r, 1);
+  group.deliver_all();
+  EXPECT_THAT(merged(), testing::UnorderedElementsAre(0, 1, 2, 3));
+  // One after another: nothing is missed.
+  for (Rank r = 0; r < 4; ++r) {
+    read(group, r);
+    contribute(group, r, 2);
+    group.deliver_all();
+  }
+  EXPECT_THAT(merged(), testing::ElementsAre(0, 0, 0, 0));
+}
+
+TEST(Replicator, WhatAWriterDidItselfItHasSeen) {
+  const auto blocks = blocks_of(1, true);
+  ReplicatorGroup group(2, blocks, 1'000);
+  const Rank owner = group.at(0).owner(0);
+  const Rank writer = 1 - owner;
+  group.keep_effects(true);
+  group.deafen(owner, true);
+  for (SweepClock c = 1; c <= 3; ++c) {  // one is sealed and on its way, then two in the open one
+    read(group, writer);
+    contribute(group, writer, c);
+  }
+  group.deafen(owner, false);
+  group.deliver_all();
+  std::vector<std::uint32_t> unseen;
+  for (const ReplicaEffect& effect : group.effects(owner)) {
+    if (effect.kind == ReplicaEffectKind::kMergeReceived) unseen.push_back(effect.unseen);
+  }
+  EXPECT_THAT(unseen, testing::ElementsAre(0, 0));
+}
+
 TEST(Replicator, ClockOfABlockIsThatOfItsSlowestWriter) {
   const auto blocks = blocks_of(1, true);
   ReplicatorGroup group(3, blocks, 1'000);

@@ -287,5 +287,18 @@ TEST(Asynchronous, SgdAddsUpWhatAllWritersHaveDone) {
   }
 }
 
+TEST(Asynchronous, SgdsRanksThatAllFollowASlowOneDoNotDiverge) {
+  const Dataset data = planted_data(700, 300, 0.8);
+  TrainOptions options = options_for(ObjectiveKind::kExplicit, SolverKind::kSgd);
+  options.epochs = 30;
+  options.learning_rate = 0.3;
+  const TrainResult expected = alone(data, options);
+  const double goal = training_rmse(data, expected.users, expected.items, expected.mean);
+  Group group(data, options, 8, {Level::kBounded, 2}, expected.mean, 1);
+  group.run();
+  const double reached = training_rmse(data, group.users(), group.table(0, Side::kItems), expected.mean);
+  EXPECT_LT(reached, 1.1 * goal) << "all added whole: 1.8 * goal";
+}
+
 }  // namespace
 }  // namespace concerto
