@@ -31,7 +31,8 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr std::array<std::string_view, 4> kRunners{"output.model", "output.report", "output.versions",
                                                    "evaluate.every"};
 /// And besides, with a network.
-constexpr std::array<std::string_view, 2> kRunnersOfNetwork{"cluster.channel_port", "cluster.channel_reached_at"};
+constexpr std::array<std::string_view, 3> kRunnersOfNetwork{"cluster.channel_port", "cluster.channel_reached_at",
+                                                            "cluster.network_interface"};
 
 [[noreturn]] void fail(const std::string& where, const std::string& message) {
   throw Error(ErrorCode::kBadInput, message, where);

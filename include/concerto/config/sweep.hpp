@@ -58,7 +58,7 @@ struct Sweep {
 /// the nearest known one. Names of cases, and of the levels of a case, are distinct and can be those of folders;
 /// baselines and limits name levels of their case; settings name keys of the configuration, but what they say is judged
 /// where the configuration is read. What the runner decides itself (output.model, output.report, output.versions,
-/// evaluate.every, and with a network cluster.channel_port and cluster.channel_reached_at) cannot be set.
+/// evaluate.every, and with a network where ranks listen and are reached) cannot be set.
 [[nodiscard]] Sweep load_sweep(const std::filesystem::path& file);
 
 /// The same from text; `name` stands for the file in messages.
