@@ -160,7 +160,7 @@ class Reader {
     }
     const std::string name = config::override_name(setting);
     const auto tables = config::table_names();
-    if (std::find(kRunners.begin(), kRunners.end(), name) != kRunners.end()) {
+    if (is_decided_by_runner(setting, false)) {
       fail(where, fmt::format("{} is decided by the runner and cannot be set", name));
     }
     const bool is_table = std::find(tables.begin(), tables.end(), name) != tables.end();
@@ -235,10 +235,9 @@ SweepNetwork read_network(const TableNode& table) {
 /// The relay's places are the runner's.
 void check_network_settings(const std::vector<std::string>& settings, const std::string& where) {
   for (const std::string& setting : settings) {
-    const std::string name = config::override_name(setting);
-    if (std::find(kRunnersOfNetwork.begin(), kRunnersOfNetwork.end(), name) != kRunnersOfNetwork.end()) {
-      fail(where, fmt::format("{} is decided by the runner where a case has a network, and cannot be set", name));
-    }
+    if (!is_decided_by_runner(setting, true)) continue;
+    fail(where, fmt::format("{} is decided by the runner where a case has a network, and cannot be set",
+                            config::override_name(setting)));
   }
 }
 
@@ -277,6 +276,12 @@ SweepCase read_case(const TableNode& table, const Sweep& sweep, const std::vecto
 }
 
 }  // namespace
+
+bool is_decided_by_runner(const std::string& setting, bool has_network) {
+  const std::string name = config::override_name(setting);
+  const auto is_among = [&](const auto& names) { return std::find(names.begin(), names.end(), name) != names.end(); };
+  return is_among(kRunners) || (has_network && is_among(kRunnersOfNetwork));
+}
 
 Sweep parse_sweep(std::string_view text, std::string_view name) {
   static constexpr std::array<std::string_view, 8> kKnown{"name",  "about",    "repeats", "target_within",

@@ -207,6 +207,16 @@ class BenchSweepTest(ProgramTest):
         self.assertIn("--case alke: the sweep has no such case; it has alike, slow-network", finished.stderr)
         finished = self.call("bench", "sweep.toml", "--set", "data.test=")
         self.assertIn("a sweep needs data.test or data.split", finished.stderr)
+        for setting, message in (
+            ("output.model=x", "--set output.model=x: is decided by the runner of case alike and cannot be set"),
+            ("cluster.channel_port=9", "is decided by the runner of case slow-network and cannot be set"),
+            ("cluster.store=etcd://127.0.0.1:1", "cluster.store: the runs of a sweep meet at a store of their launcher's"),
+            ("model.rnak=3", "unknown key model.rnak; did you mean model.rank?"),
+        ):
+            finished = self.call("bench", "sweep.toml", "--set", setting)
+            self.assertEqual(finished.returncode, 2)
+            self.assertIn(message, finished.stderr)
+        self.assertFalse((self.scratch / "tiny.bench").exists())
         (self.scratch / "file").write_text("")
         finished = self.call("bench", "sweep.toml", "--out", "file")
         self.assertIn("--out: file is not a directory", finished.stderr)

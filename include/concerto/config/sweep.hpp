@@ -54,11 +54,14 @@ struct Sweep {
   std::vector<SweepCase> cases;
 };
 
+/// Whether a setting is of a key that the runner decides itself: output.model, output.report, output.versions,
+/// evaluate.every, and with a network where ranks listen and are reached.
+[[nodiscard]] bool is_decided_by_runner(const std::string& setting, bool has_network);
+
 /// Reads a sweep file. Every problem is Error{kBadInput} naming file and line and, for an unknown key, case or level,
 /// the nearest known one. Names of cases, and of the levels of a case, are distinct and can be those of folders;
-/// baselines and limits name levels of their case; settings name keys of the configuration, but what they say is judged
-/// where the configuration is read. What the runner decides itself (output.model, output.report, output.versions,
-/// evaluate.every, and with a network where ranks listen and are reached) cannot be set.
+/// baselines and limits name levels of their case; settings name keys of the configuration that the runner does not
+/// decide, but what they say is judged where the configuration is read.
 [[nodiscard]] Sweep load_sweep(const std::filesystem::path& file);
 
 /// The same from text; `name` stands for the file in messages.

@@ -177,7 +177,7 @@ std::optional<LagFacts> lag_of(const Json& report) {
 }
 
 std::optional<VisibilityFacts> visibility_of(const Json& report) {
-  if (!at(report, "/replication/visibility_ms").is_object()) return std::nullopt;
+  if (!at(report, "/replication/visibility_ms/p50").is_number()) return std::nullopt;  // null where nothing was sampled
   return VisibilityFacts{number_at(report, "/replication/visibility_ms/p50"),
                          number_at(report, "/replication/visibility_ms/p99"),
                          static_cast<std::uint64_t>(number_at(report, "/replication/visibility_ms/samples"))};

@@ -149,6 +149,14 @@ class Runner::Impl {
     return all;
   }
 
+  void check_overrides(const SweepCase& of) const {
+    for (const std::string& setting : options_.overrides) {
+      if (!is_decided_by_runner(setting, of.network.has_value())) continue;
+      throw Error(ErrorCode::kBadInput, fmt::format("is decided by the runner of case {} and cannot be set", of.name),
+                  "--set " + setting);
+    }
+  }
+
   [[nodiscard]] Config read_config(const SweepCase& of, const SweepLevel& level) const {
     std::vector<std::string> settings = common_settings(of, level);
     settings.push_back("output.model=" + (out_ / "model").string());
@@ -160,6 +168,10 @@ class Runner::Impl {
       if (config.data.test.empty() && !config.data.split) {
         throw Error(ErrorCode::kBadInput, "a sweep needs data.test or data.split: runs are judged on held-out entries",
                     "data.test");
+      }
+      if (config.cluster.store != "embedded") {
+        throw Error(ErrorCode::kUnsupported, "the runs of a sweep meet at a store of their launcher's",
+                    "cluster.store");
       }
       if (of.network && config.cluster.collectives != "channel") {
         throw Error(ErrorCode::kBadInput,
@@ -176,6 +188,7 @@ class Runner::Impl {
   }
 
   void add_case(const SweepCase& of) {
+    check_overrides(of);
     std::vector<Config> configs;
     CaseRecord record;
     record.of = of;

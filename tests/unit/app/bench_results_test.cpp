@@ -112,7 +112,9 @@ TEST(FactsOf, ReadsWhatIsThere) {
 }
 
 TEST(FactsOf, LeavesOutWhatIsNot) {
-  const RunFacts facts = facts_of(R"({"final": {"metrics": {"rmse": 1}}, "replication": {"lag": 3}})", "rmse");
+  const RunFacts facts = facts_of(R"({"final": {"metrics": {"rmse": 1}}, "replication": {"lag": 3,
+    "visibility_ms": {"p50": null, "p99": null, "samples": 0}}})",
+                                  "rmse");
   EXPECT_EQ(facts.seconds, 0.0);
   EXPECT_THAT(facts.bytes_by_kind, IsEmpty());
   EXPECT_FALSE(facts.lag);
