@@ -31,6 +31,7 @@ struct AllArguments {
   PrepareArguments prepare;
   SynthArguments synth;
   DoctorArguments doctor;
+  BenchArguments bench;
   BenchPageArguments bench_page;
 };
 
@@ -221,6 +222,33 @@ void add_doctor(CLI::App& program, DoctorArguments& arguments) {
       "Exit status: 1 if there is a problem, 0 if not, whatever the warnings.");
 }
 
+void add_bench(CLI::App& program, BenchArguments& arguments) {
+  constexpr std::uint64_t kMostRepeats = 1000;
+  CLI::App& command = *program.add_subcommand("bench", "Compare levels of replication on the same work");
+  command.add_option("SWEEP", arguments.sweep, "sweep file (TOML): cases, and the levels that each compares")
+      ->required();
+  command.add_option("--out", arguments.out, "directory for the results, empty or new; by default NAME.bench");
+  command.add_option("--case", arguments.cases, "only this case; may be given often")->allow_extra_args(false);
+  command.add_option("--repeats", arguments.repeats, "runs of each level (by default as the sweep says)")
+      ->check(whole(1, kMostRepeats));
+  command.add_option("--set", arguments.overrides, "table.key=value: override a key in all runs; may be given often")
+      ->allow_extra_args(false);
+  command.footer(
+      "Each run is `concerto-launch --nproc-per-node N -- concerto train CONFIG`, one at a time, the levels of a "
+      "repeat\n"
+      "after one another; its log and report stay in DIR/runs. Quality over time is measured after each run, from the\n"
+      "versions that its ranks logged. What counts is the time until the baseline's final quality is reached, held\n"
+      "against the baseline's own in the same repeat. DIR/results.json and its page,\n"
+      "DIR/index.html, are written anew after each run.\n"
+      "A run whose ranks did not keep the pace that they emulate is void: it is listed, made once more at the end of\n"
+      "its case, and counts for nothing.\n\n"
+      "Examples:\n"
+      "  concerto bench configs/consistency-sweep.toml\n"
+      "  concerto bench configs/consistency-sweep.toml --case one-slow --repeats 1 --out try\n\n"
+      "Ctrl-C ends the run that is under way and keeps the others'; twice ends at once. Exit status: 1 if a run "
+      "failed.");
+}
+
 void add_bench_page(CLI::App& program, BenchPageArguments& arguments) {
   CLI::App& command = *program.add_subcommand("bench-page", "The results of a sweep as a page for the browser");
   command.add_option("RESULTS", arguments.results, "results.json, as `concerto bench` writes it")->required();
@@ -238,6 +266,7 @@ int run_chosen(const CLI::App& program, const AllArguments& arguments, Console& 
   if (name == "export") run_export(arguments.exporting, console);
   if (name == "prepare") run_prepare(arguments.prepare, console);
   if (name == "synth") run_synth(arguments.synth, console);
+  if (name == "bench") return run_bench(arguments.bench, console);
   if (name == "bench-page") run_bench_page(arguments.bench_page, console);
   return name == "doctor" ? run_doctor(arguments.doctor, console) : 0;
 }
@@ -266,6 +295,7 @@ int parse_and_run(const std::vector<std::string>& words, std::ostream& out, std:
   add_prepare(program, arguments.prepare);
   add_synth(program, arguments.synth);
   add_doctor(program, arguments.doctor);
+  add_bench(program, arguments.bench);
   add_bench_page(program, arguments.bench_page);
   try {
     program.parse(std::vector<std::string>(words.rbegin(), words.rend()));

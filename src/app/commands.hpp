@@ -79,6 +79,16 @@ struct DoctorArguments {
 /// Returns the exit status: 1 where there is a problem.
 [[nodiscard]] int run_doctor(const DoctorArguments& arguments, Console& console);
 
+struct BenchArguments {
+  std::string sweep;
+  std::string out;                 ///< empty: NAME.bench, of the sweep's name
+  std::vector<std::string> cases;  ///< empty: all
+  std::optional<std::uint32_t> repeats;
+  std::vector<std::string> overrides;
+};
+/// Returns the exit status: 1 where a run failed.
+[[nodiscard]] int run_bench(const BenchArguments& arguments, Console& console);
+
 struct BenchPageArguments {
   std::string results;
   std::string out;

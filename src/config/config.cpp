@@ -2,12 +2,10 @@
 #include "concerto/config/config.hpp"
 
 #include <algorithm>
-#include <system_error>
 
 #include <fmt/format.h>
 
 #include "concerto/base/error.hpp"
-#include "concerto/base/file.hpp"
 
 #include "checks.hpp"
 #include "document.hpp"
@@ -20,8 +18,6 @@ namespace {
 
 using config::Entry;
 using config::KeyRule;
-
-constexpr std::uintmax_t kMostFileBytes = std::uintmax_t{1} << 20;
 
 bool is_table_name(std::string_view name) {
   const auto tables = config::table_names();
@@ -141,16 +137,7 @@ Config parse_config(std::string_view text, std::string_view name, const std::vec
 }
 
 Config load_config(const std::filesystem::path& file, const std::vector<std::string>& overrides, ConfigUse use) {
-  const std::string name = file.string();
-  std::error_code error;
-  const std::filesystem::file_status status = std::filesystem::status(file, error);
-  if (!std::filesystem::exists(status)) throw Error(ErrorCode::kBadInput, "there is no such configuration file", name);
-  if (std::filesystem::is_directory(status)) throw Error(ErrorCode::kBadInput, "is a directory, not a file", name);
-  const std::uintmax_t bytes = std::filesystem::file_size(file, error);
-  if (!error && bytes > kMostFileBytes) {
-    throw Error(ErrorCode::kBadInput, fmt::format("{} bytes are too many for a configuration", bytes), name);
-  }
-  return parse_config(read_file(file), name, overrides, use);
+  return parse_config(config::read_document_file(file, "configuration"), file.string(), overrides, use);
 }
 
 const std::vector<ConfigKey>& config_keys() {

@@ -4,12 +4,14 @@
 
 #include <algorithm>
 #include <optional>
+#include <system_error>
 #include <utility>
 
 #include <fmt/format.h>
 #include <toml++/toml.h>
 
 #include "concerto/base/error.hpp"
+#include "concerto/base/file.hpp"
 
 #include "text.hpp"
 
@@ -85,6 +87,41 @@ void check_size(std::string_view text, std::string_view name) {
   }
 }
 
+TableNode tree_of(const toml::table& table, std::string_view name, int depth) {
+  TableNode tree{.members = {}, .where = fmt::format("{}:{}", name, table.source().begin.line)};
+  for (const auto& [key, node] : table) {
+    const std::uint32_t line = key.source().begin.line;
+    TableNode::Member member{.name = key_text(key.str()),
+                             .value = value_of(node),
+                             .tables = {},
+                             .where = fmt::format("{}:{}", name, line),
+                             .line = line};
+    if (depth < kDeepest) {
+      if (const toml::table* inner = node.as_table()) member.tables.push_back(tree_of(*inner, name, depth + 1));
+      if (const toml::array* array = node.as_array(); array != nullptr && array->is_homogeneous<toml::table>()) {
+        for (const toml::node& element : *array) {
+          member.tables.push_back(tree_of(*element.as_table(), name, depth + 1));
+        }
+      }
+    }
+    tree.members.push_back(std::move(member));
+  }
+  std::stable_sort(tree.members.begin(), tree.members.end(),
+                   [](const auto& a, const auto& b) { return a.line < b.line; });
+  return tree;
+}
+
+/// Error{kBadInput} with file, line and column.
+toml::table parse_document(std::string_view text, std::string_view name) {
+  check_size(text, name);
+  try {
+    return toml::parse(text);
+  } catch (const toml::parse_error& error) {
+    const toml::source_position& at = error.source().begin;
+    throw Error(ErrorCode::kBadInput, one_line(error.description()), fmt::format("{}:{}:{}", name, at.line, at.column));
+  }
+}
+
 /// The value of an override as TOML reads it, or nothing where it is not TOML.
 std::optional<toml::table> parse_value(std::string_view value) {
   try {
@@ -140,17 +177,30 @@ std::string shown(const Value& value) {
 }
 
 std::vector<Entry> read_document(std::string_view text, std::string_view name) {
-  check_size(text, name);
   std::vector<Entry> entries;
-  try {
-    flatten(toml::parse(text), {}, 1, entries);
-  } catch (const toml::parse_error& error) {
-    const toml::source_position& at = error.source().begin;
-    throw Error(ErrorCode::kBadInput, one_line(error.description()), fmt::format("{}:{}:{}", name, at.line, at.column));
-  }
+  flatten(parse_document(text, name), {}, 1, entries);
   std::stable_sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) { return a.line < b.line; });
   for (Entry& entry : entries) entry.where = fmt::format("{}:{}", name, entry.line);
   return entries;
+}
+
+TableNode read_tables(std::string_view text, std::string_view name) {
+  return tree_of(parse_document(text, name), name, 1);
+}
+
+std::string read_document_file(const std::filesystem::path& file, std::string_view what) {
+  const std::string name = file.string();
+  std::error_code error;
+  const std::filesystem::file_status status = std::filesystem::status(file, error);
+  if (!std::filesystem::exists(status)) {
+    throw Error(ErrorCode::kBadInput, fmt::format("there is no such {} file", what), name);
+  }
+  if (std::filesystem::is_directory(status)) throw Error(ErrorCode::kBadInput, "is a directory, not a file", name);
+  const std::uintmax_t bytes = std::filesystem::file_size(file, error);
+  if (!error && bytes > kMostBytes) {
+    throw Error(ErrorCode::kBadInput, fmt::format("{} bytes are too many for a {}", bytes, what), name);
+  }
+  return read_file(file);
 }
 
 std::string override_place(std::string_view text) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -36,6 +37,26 @@ struct Entry {
 /// Every table and key of a TOML text, in the order of their lines (a table before its members). A syntax error is
 /// Error{kBadInput} with file, line and column.
 [[nodiscard]] std::vector<Entry> read_document(std::string_view text, std::string_view name);
+
+/// A table with its members in the order of their lines, for texts with lists of tables in them.
+struct TableNode {
+  struct Member {
+    std::string name;
+    Value value;
+    std::vector<TableNode> tables;  ///< of a table itself; of a list of tables, all of them
+    std::string where;              ///< "sweep.toml:3"
+    std::uint32_t line = 0;
+  };
+  std::vector<Member> members;
+  std::string where;
+};
+
+/// A TOML text as a tree; errors as of read_document. What is deeper than any document of ours goes is left out.
+[[nodiscard]] TableNode read_tables(std::string_view text, std::string_view name);
+
+/// The text of a file that is no larger than any document of ours. Error{kBadInput, kIo} naming the file; `what` it is,
+/// such as "configuration".
+[[nodiscard]] std::string read_document_file(const std::filesystem::path& file, std::string_view what);
 
 /// How a bare word of an override is taken.
 enum class BareWords {

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Every configuration in configs/ trains, as written but for where its data is and how large it is."""
+"""Every configuration in configs/ trains, and every sweep runs, as written but for where the data is and how large."""
 import json
 import tomllib
 import unittest
@@ -16,7 +16,24 @@ class ConfigsTest(ProgramTest):
         self.assertGreaterEqual(len(files), 4)
         for file in files:
             with self.subTest(file.name):
-                self.check(file, tomllib.loads(file.read_text()))
+                config = tomllib.loads(file.read_text())
+                if "case" in config:
+                    self.check_sweep(file, config)
+                else:
+                    self.check(file, config)
+
+    def check_sweep(self, file, sweep):
+        """Each level of each case once. Steps are so short here that nobody keeps a pace: runs may be void."""
+        small = {"data": {"train": "explicit/train.txt", "test": "explicit/test.txt"},
+                 "model": {"rank": 4}, "solver": {"epochs": 3}, "emulation": {"pace": 1, "slow_factor": 1}}
+        (self.scratch / "configs").symlink_to(SOURCE / "configs")
+        self.run_well("bench", file, "--repeats", 1, *settings(**small))
+        results = json.loads((self.scratch / f"{sweep['name']}.bench" / "results.json").read_text())
+        self.assertEqual([case["name"] for case in results["cases"]], [case["name"] for case in sweep["case"]])
+        for case in results["cases"]:
+            for level in case["levels"]:
+                self.assertEqual({run["ended"] for run in level["runs"]} - {"done", "void"}, set(), level["name"])
+                self.assertTrue(level["runs"], level["name"])
 
     def check(self, file, config):
         kind = config["model"].get("objective", "explicit")

@@ -1,5 +1,5 @@
 // Configurations from arbitrary bytes: whatever they say, parsing gives a valid Config or an Error. The bytes are a
-// TOML text, then, from the first NUL on, overrides separated by NULs.
+// TOML text, then, from the first NUL on, overrides separated by NULs. The text is read as a sweep too.
 #include <cstdint>
 #include <cstdlib>
 #include <string>
@@ -7,6 +7,7 @@
 
 #include "concerto/base/error.hpp"
 #include "concerto/config/config.hpp"
+#include "concerto/config/sweep.hpp"
 
 namespace {
 
@@ -16,6 +17,16 @@ void check_accepted(const concerto::Config& config) {
   if (json.front() != '{' || json.back() != '}' || json.find('\n') != std::string::npos) std::abort();
   if (concerto::config_to_json(concerto::resolve_defaults(config)) != json) std::abort();
   if (config.model.rank == 0 || config.solver.epochs == 0 || !(config.model.regularization >= 0.0)) std::abort();
+}
+
+/// Likewise.
+void read_as_sweep(const std::string& text) {
+  try {
+    const concerto::Sweep sweep = concerto::parse_sweep(text, "fuzz.toml");
+    if (sweep.cases.empty() || sweep.cases.front().levels.empty() || sweep.repeats == 0) std::abort();
+  } catch (const concerto::Error& error) {
+    if (std::string(error.what()).find('\n') != std::string::npos) std::abort();
+  }
 }
 
 }  // namespace
@@ -38,5 +49,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       if (std::string(error.what()).find('\n') != std::string::npos) std::abort();
     }
   }
+  read_as_sweep(parts.front());
   return 0;
 }

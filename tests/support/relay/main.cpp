@@ -25,6 +25,8 @@
 namespace concerto::test {
 namespace {
 
+using bench::Relay;
+
 namespace asio = boost::asio;
 using Code = boost::system::error_code;
 

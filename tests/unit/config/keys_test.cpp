@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 
 #include "concerto/base/file.hpp"
+#include "concerto/config/sweep.hpp"
 #include "concerto/data/reader.hpp"
 
 #include "config_support.hpp"
@@ -141,18 +142,35 @@ TEST(Documentation, ListsEveryKeyAndDefault) {
       << table;
 }
 
+/// Every run of a sweep has a configuration that is right.
+void check_sweep(const Sweep& sweep) {
+  for (const SweepCase& one : sweep.cases) {
+    for (const SweepLevel& level : one.levels) {
+      std::vector<std::string> settings = sweep.settings;
+      settings.insert(settings.end(), one.settings.begin(), one.settings.end());
+      settings.insert(settings.end(), level.settings.begin(), level.settings.end());
+      const Config config = load_config(source_folder() / sweep.train, settings);
+      EXPECT_TRUE(!one.network || config.cluster.collectives == "channel") << one.name << ", " << level.name;
+    }
+  }
+}
+
 TEST(CommittedConfigurations, AreValidAndCommented) {
   if (source_folder().empty()) GTEST_SKIP() << "SKIPPED: CONCERTO_SOURCE does not name the repository";
   std::set<std::string> names;
   for (const auto& file : std::filesystem::directory_iterator(source_folder() / "configs")) {
     if (file.path().extension() != ".toml") continue;
     names.insert(file.path().filename().string());
+    EXPECT_EQ(read_file(file.path()).front(), '#') << file.path() << " must say what it is for";
+    if (file.path().stem().string().ends_with("-sweep")) {
+      check_sweep(load_sweep(file.path()));
+      continue;
+    }
     const Config config = load_config(file.path(), {});
     EXPECT_THAT(config.output.model, Not(testing::IsEmpty())) << file.path();
-    EXPECT_EQ(read_file(file.path()).front(), '#') << file.path() << " must say what it is for";
   }
-  for (const char* name :
-       {"quickstart.toml", "movielens-1m-explicit.toml", "movielens-1m-implicit.toml", "large-rank-subspace.toml"}) {
+  for (const char* name : {"quickstart.toml", "movielens-1m-explicit.toml", "movielens-1m-als.toml",
+                           "movielens-1m-implicit.toml", "large-rank-subspace.toml", "consistency-sweep.toml"}) {
     EXPECT_TRUE(names.contains(name)) << name;
   }
 }

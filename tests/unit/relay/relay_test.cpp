@@ -1,5 +1,5 @@
 // The relay: when bytes arrive, by imagined time; and that they do, unchanged, by real sockets.
-#include "support/relay/relay.hpp"
+#include "relay.hpp"
 
 #include <future>
 #include <thread>
@@ -12,7 +12,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-namespace concerto::test {
+namespace concerto::bench {
 namespace {
 
 namespace asio = boost::asio;
@@ -204,4 +204,4 @@ TEST_F(RelayTest, AnswersWhatItDoesNotKnow) {
 }
 
 }  // namespace
-}  // namespace concerto::test
+}  // namespace concerto::bench

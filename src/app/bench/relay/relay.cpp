@@ -12,7 +12,7 @@
 #include <boost/asio/write.hpp>
 #include <fmt/format.h>
 
-namespace concerto::test {
+namespace concerto::bench {
 namespace {
 
 namespace asio = boost::asio;
@@ -269,4 +269,4 @@ void Relay::stop() {
   for_each_wire(*state_, [](Wire& wire) { wire.end(); });
 }
 
-}  // namespace concerto::test
+}  // namespace concerto::bench

@@ -10,7 +10,7 @@
 
 #include "concerto/base/rng.hpp"
 
-namespace concerto::test {
+namespace concerto::bench {
 
 /// One direction of a wire.
 struct WireShape {
@@ -78,4 +78,4 @@ class Shaper {
   Microseconds last_ = 0;
 };
 
-}  // namespace concerto::test
+}  // namespace concerto::bench

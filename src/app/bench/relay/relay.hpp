@@ -1,5 +1,5 @@
 // A relay: forwards TCP connections from ports of this machine to others, as over wires with delay, jitter, a rate and
-// cuts. For tests and benchmarks of slow networks.
+// cuts. For sweeps over slow networks, and for tests.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@
 
 #include "shaper.hpp"
 
-namespace concerto::test {
+namespace concerto::bench {
 
 /// What has passed, over all connections.
 struct RelayCounts {
@@ -48,4 +48,4 @@ class Relay {
   std::shared_ptr<State> state_;
 };
 
-}  // namespace concerto::test
+}  // namespace concerto::bench
