@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstring>
 #include <optional>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -70,20 +71,26 @@ const std::filesystem::path& made(const std::filesystem::path& folder) {
 
 VersionLog::VersionLog(const std::filesystem::path& folder, Rank rank, Rank ranks, const TableShape& users,
                        const TableShape& items)
-    : shapes_{users, items}, file_(file_of(made(folder), rank)) {
+    : rank_(rank), ranks_(ranks), shapes_{users, items}, file_(file_of(made(folder), rank)) {
   static_assert(static_cast<int>(Side::kUsers) == 0, "shapes are by Side");
+}
+
+void VersionLog::begin() {
+  if (std::exchange(has_begun_, true)) return;
+  const TableShape& users = shapes_.front();
   Header header;
-  header.rank = rank;
-  header.ranks = ranks;
+  header.rank = rank_;
+  header.ranks = ranks_;
   header.factors = users.rank;
   header.has_biases = users.biases ? 1 : 0;
   header.users = users.rows;
-  header.items = items.rows;
+  header.items = shapes_.back().rows;
   header.begin = now();
   file_.write(bytes_of(header));
 }
 
 void VersionLog::add(Side side, RowRange rows, std::span<const std::byte> rows_as_packed, std::size_t floats) {
+  begin();
   const std::size_t kept = floats_of(shapes_[static_cast<std::size_t>(side)]) * sizeof(float);
   RecordHeader header;
   header.time = now();
@@ -111,6 +118,7 @@ void VersionLog::add(Side side, RowRange rows, const FactorTable& table) {
 }
 
 void VersionLog::finish() {
+  begin();
   file_.finish();
 }
 

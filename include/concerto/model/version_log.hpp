@@ -23,7 +23,7 @@ namespace concerto {
 /// system.
 class VersionLog {
  public:
-  /// Makes the folder, and the rank's file in it, in place of an older one. Begins now.
+  /// Makes the folder, and the rank's file in it, in place of an older one. Time begins with the first block.
   VersionLog(const std::filesystem::path& folder, Rank rank, Rank ranks, const TableShape& users,
              const TableShape& items);
   VersionLog(VersionLog&&) noexcept = default;
@@ -37,6 +37,11 @@ class VersionLog {
   void finish();
 
  private:
+  void begin();
+
+  Rank rank_;
+  Rank ranks_;
+  bool has_begun_ = false;
   std::array<TableShape, 2> shapes_;  ///< by Side
   OutputFile file_;
 };
