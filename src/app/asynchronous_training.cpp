@@ -32,6 +32,7 @@ AsynchronousOptions node_options(const AsynchronousSetup& setup, const BlockPlan
   node.replicator.self = setup.job.rank;
   node.replicator.ranks = setup.job.world_size;
   node.replicator.incarnation = setup.job.incarnation;
+  node.replicator.window_bytes = std::uint64_t{config.window_kib} << 10;
   node.is_adding = setup.inputs.options.solver == SolverKind::kSgd;
   node.epochs = setup.inputs.options.epochs;
   node.blocks_per_step = blocks.blocks_per_step;

@@ -75,6 +75,10 @@ class Checker {
     }
   }
 
+  void need_messages(const std::string& key, bool is_usual) const {
+    if (given(key) && !is_usual) fail(key, key + " needs replication.level = \"bounded\" or \"eventual\"");
+  }
+
   void replication() const {
     const std::string& level = config_.replication.level;
     const bool is_default = config_.replication.max_lag == ReplicationConfig{}.max_lag;
@@ -82,11 +86,9 @@ class Checker {
       fail("replication.max_lag", "replication.max_lag needs replication.level = \"bounded\"");
     }
     if (level == "strong") {
-      const bool is_usual = config_.replication.sample_seconds == ReplicationConfig{}.sample_seconds;
-      if (given("replication.sample_seconds") && !is_usual) {
-        fail("replication.sample_seconds",
-             "replication.sample_seconds needs replication.level = \"bounded\" or \"eventual\"");
-      }
+      const ReplicationConfig usual;
+      need_messages("replication.window_kib", config_.replication.window_kib == usual.window_kib);
+      need_messages("replication.sample_seconds", config_.replication.sample_seconds == usual.sample_seconds);
       return;
     }
     // What rests on all ranks doing the same at the same time.

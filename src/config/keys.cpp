@@ -39,6 +39,7 @@ constexpr Range kShareOrAll{0.0, 1.0, true, false, "above 0 and at most 1"};
 constexpr Range kBelowOne{0.0, 1.0, false, true, "at least 0 and below 1"};
 
 constexpr std::uint32_t kMostEpochs = 1'000'000;
+constexpr std::uint32_t kMostWindowKib = 1U << 20;  // a GiB
 constexpr std::uint32_t kMostThreads = 4096;
 constexpr std::uint32_t kMostSlowRanks = 65'536;
 constexpr std::uint32_t kMostMilliseconds = 86'400'000;  // a day
@@ -156,6 +157,9 @@ const std::vector<KeyRule>& rules() {
        "fewer (at least 4) where they would be too short to be worth an exchange"},
       {"replication.digest_every", CountKey{at<&Config::replication, &ReplicationConfig::digest_every>, 0, kMostEpochs},
        "epochs between comparisons of all copies on all ranks; 0: never"},
+      {"replication.window_kib", CountKey{at<&Config::replication, &ReplicationConfig::window_kib>, 64, kMostWindowKib},
+       "bounded, eventual: KiB of blocks on their way to one rank and not acknowledged yet; bandwidth times twice the "
+       "round trip is enough, and with more, newer versions queue in the network behind older ones"},
       {"replication.sample_seconds",
        RealKey{at<&Config::replication, &ReplicationConfig::sample_seconds>, kNotNegative},
        "bounded, eventual: between samples of how far the ranks' copies are from the owners' (the report's "

@@ -201,6 +201,9 @@ TEST(ConfigErrors, LevelsButStrongExcludeWhatRestsOnAllDoingTheSame) {
   EXPECT_EQ(error_of("", {"replication.sample_seconds=0.5"}),
             "--set replication.sample_seconds=0.5: replication.sample_seconds needs replication.level = \"bounded\" or "
             "\"eventual\"");
+  EXPECT_EQ(error_of("", {"replication.window_kib=512"}),
+            "--set replication.window_kib=512: replication.window_kib needs replication.level = \"bounded\" or "
+            "\"eventual\"");
 }
 
 TEST(ConfigErrors, TablesOfLaterVersions) {
