@@ -65,8 +65,10 @@ std::string limit_text(const CaseRecord& record, const LevelRecord& level) {
 /// Medians over the runs that count.
 void print_case(std::ostream& out, const CaseRecord& record) {
   out << fmt::format("\n{}: {}\n", record.of.name, record.of.title);
-  out << fmt::format("  {:<16} {:>5} {:>11} {:>11} {:>17} {:>10}  {}\n", "level", "runs", "to target/s",
-                     "of " + record.of.baseline, "least to most", record.metric, "limit");
+  const std::string of_baseline = "of " + record.of.baseline;
+  const std::size_t width = std::max<std::size_t>(of_baseline.size(), 6);
+  out << fmt::format("  {:<16} {:>5} {:>11} {:>{}} {:>17} {:>10}  {}\n", "level", "runs", "to target/s", of_baseline,
+                     width, "least to most", record.metric, "limit");
   for (const LevelRecord& level : record.levels) {
     const LevelSummary& summary = level.summary;
     std::string line =
