@@ -21,10 +21,26 @@ using Clock = std::chrono::steady_clock;
 /// Types of messages on the mesh.
 constexpr std::uint16_t kReplicaType = 0x5200;
 constexpr std::uint16_t kRunType = 0x5201;
+constexpr std::uint16_t kMarkerType = 0x5202;
 constexpr auto kTickEvery = std::chrono::milliseconds(100);
 
 double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+void put_number(std::uint64_t number, std::span<std::byte, 8> to) {
+  for (std::size_t i = 0; i < 8; ++i) to[i] = static_cast<std::byte>(number >> (8 * i) & 0xff);
+}
+
+std::uint64_t number_in(std::span<const std::byte, 8> from) {
+  std::uint64_t number = 0;
+  for (std::size_t i = 0; i < 8; ++i) number |= std::to_integer<std::uint64_t>(from[i]) << (8 * i);
+  return number;
+}
+
+std::int64_t microseconds_since_1970() {
+  const auto time = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::microseconds>(time).count();
 }
 
 std::vector<std::byte> bytes_of(const RunMessage& message) {
@@ -32,7 +48,7 @@ std::vector<std::byte> bytes_of(const RunMessage& message) {
   bytes[0] = std::byte{message.is_directive};
   bytes[1] = static_cast<std::byte>(message.phase);
   bytes[2] = static_cast<std::byte>(message.complete);
-  for (std::size_t i = 0; i < 8; ++i) bytes[3 + i] = static_cast<std::byte>(message.record >> (8 * i) & 0xff);
+  put_number(message.record, std::span(bytes).subspan<3, 8>());
   return bytes;
 }
 
@@ -44,7 +60,7 @@ std::optional<RunMessage> parse_run_message(std::span<const std::byte> bytes) {
   message.is_directive = number(0) == 1;
   message.phase = static_cast<RunPhase>(number(1));
   message.complete = static_cast<RunPhase>(number(2));
-  for (std::size_t i = 0; i < 8; ++i) message.record |= std::uint64_t{number(3 + i)} << (8 * i);
+  message.record = number_in(bytes.subspan<3, 8>());
   return message;
 }
 
@@ -62,7 +78,9 @@ class Driver {
         run_(run),
         self_(run.node.replicator.self),
         node_(run.node, plan.blocks),
-        detector_(run.node.replicator.ranks, self_, run.limits, now()) {}
+        detector_(run.node.replicator.ranks, self_, run.limits, now()),
+        visibility_(plan.blocks.size(), run.node.replicator.ranks),
+        samples_(most_samples(run.sampling.rows.size() * trainer.row_values() * sizeof(float))) {}
 
   AsynchronousOutcome run();
 
@@ -73,6 +91,8 @@ class Driver {
   /// Gives the node an event and performs what comes of it. `received`: the message that the event is.
   void act(const std::function<void(AsynchronousEffects&)>& event, const ParsedReplicaMessage* received = nullptr);
   void perform(const ReplicaEffect& effect, const ParsedReplicaMessage* received);
+  /// What the effect means for visibility.
+  void note(const ReplicaEffect& effect);
   void receive(Rank peer, ConnectionNumber connection, const Message& message);
   void begin(const BlockStep& step);
   /// The block's state, if this rank says what it is.
@@ -80,6 +100,8 @@ class Driver {
   void count_lags(const BlockStep& step);
   void step_done();
   void watch();
+  void send_marker_if_due();
+  void take_sample(std::uint64_t number, double seconds, std::int64_t sent_us);
   void fail(const std::string& message, Rank blamed);
   [[nodiscard]] std::string place() const;
 
@@ -91,6 +113,8 @@ class Driver {
   WorkQueue events_;
   AsynchronousNode node_;
   FailureDetector detector_;
+  Visibility visibility_;
+  ConsistencySamples samples_;
   std::map<Rank, ConnectionNumber> connections_;
   AsynchronousOutcome outcome_;
   bool is_finished_ = false;
@@ -100,6 +124,7 @@ class Driver {
   Tick last_tick_{0};
   std::optional<Clock::time_point> blocked_since_;
   std::optional<BlockStep> step_;
+  Clock::time_point begun_ = Clock::now();
   Clock::time_point sweep_begin_ = Clock::now();
   std::vector<std::function<void()>> deferred_;
   std::unique_ptr<RankBoard> board_;
@@ -165,8 +190,15 @@ void Driver::receive(Rank peer, ConnectionNumber connection, const Message& mess
       act([&](AsynchronousEffects& out) { node_.received(peer, *parsed, out); });
       return;
     }
+  } else if (message.type == kMarkerType) {
+    const bool is_whole = message.payload.size() == 8 && peer == 0 && !run_.sampling.rows.empty();
+    const std::uint64_t number = is_whole ? number_in(std::span<const std::byte, 8>(message.payload)) : 0;
+    if (samples_.may_follow(number)) return take_sample(number, 0.0, 0);
   } else if (message.type == kReplicaType) {
     if (const auto parsed = parse_replica_message(message.payload)) {
+      if (parsed->message.kind == ReplicaMessageKind::kStatus) {
+        visibility_.acknowledged(parsed->message.block, peer, parsed->message.version, Clock::now() - origin_);
+      }
       bool is_sound = true;
       act([&](AsynchronousEffects& out) { is_sound = node_.received(peer, parsed->message, parsed->frontier, out); },
           &*parsed);
@@ -181,6 +213,7 @@ void Driver::act(const std::function<void(AsynchronousEffects&)>& event, const P
   AsynchronousEffects out;
   event(out);
   for (const ReplicaEffect& effect : out.replica.list) {
+    note(effect);
     if (effect.kind == ReplicaEffectKind::kSend) {
       const bool has_frontier =
           effect.message.kind == ReplicaMessageKind::kPut || effect.message.kind == ReplicaMessageKind::kState;
@@ -210,10 +243,31 @@ void Driver::act(const std::function<void(AsynchronousEffects&)>& event, const P
   }
   if (out.is_finished) is_finished_ = true;
   if (out.step) begin(*out.step);
-  const bool is_blocked = node_.waits_for().has_value();
+  const bool is_blocked = node_.phase() == RunPhase::kTraining && node_.waits_for().has_value();
   if (is_blocked && !blocked_since_) blocked_since_ = Clock::now();
   if (!is_blocked && blocked_since_) outcome_.blocked_seconds += seconds_since(*std::exchange(blocked_since_, {}));
   for (const auto& next : std::exchange(deferred_, {})) next();
+}
+
+void Driver::note(const ReplicaEffect& effect) {
+  const auto time = Clock::now() - origin_;
+  switch (effect.kind) {
+    case ReplicaEffectKind::kSend:
+      if (effect.message.kind == ReplicaMessageKind::kPut) visibility_.sent(effect.block, effect.peer);
+      break;
+    case ReplicaEffectKind::kReplace:
+    case ReplicaEffectKind::kMergeReceived:
+    case ReplicaEffectKind::kMergeWritten:
+    case ReplicaEffectKind::kMergeSealed:
+    case ReplicaEffectKind::kMergeOpen:
+      for (Rank r = 0; r < run_.node.replicator.ranks; ++r) {
+        const bool holds = plan_.blocks[effect.block].is_read_by_all || run_.record.places[effect.block].successor == r;
+        if (r != self_ && holds) visibility_.published(effect.block, r, effect.message.version, time);
+      }
+      break;
+    default:
+      break;
+  }
 }
 
 void Driver::perform(const ReplicaEffect& effect, const ParsedReplicaMessage* received) {
@@ -333,12 +387,44 @@ void Driver::watch() {
     last_tick_ = time;
     act([&](AsynchronousEffects& out) { node_.tick(out); });
   }
+  send_marker_if_due();
+}
+
+/// While all are connected: a sample that one of them lacks is of no use.
+void Driver::send_marker_if_due() {
+  const std::size_t peers = run_.node.replicator.ranks - 1;
+  if (self_ != 0 || run_.sampling.rows.empty() || is_finished_ || connections_.size() < peers) return;
+  const double seconds = seconds_since(begun_);
+  constexpr double kMost = 1e15;  // far below what the number holds
+  const auto number = samples_.due(static_cast<std::uint64_t>(std::min(seconds / run_.sampling.every_seconds, kMost)));
+  if (!number) return;
+  const std::int64_t sent_us = microseconds_since_1970();
+  std::vector<std::byte> payload(8);
+  put_number(*number, std::span(payload).first<8>());
+  for (const auto& [peer, connection] : connections_) {
+    (void)mesh_->send(peer, connection, Outgoing(kMarkerType, static_cast<std::uint32_t>(run_.record.epoch), payload));
+  }
+  take_sample(*number, seconds, sent_us);
+}
+
+void Driver::take_sample(std::uint64_t number, double seconds, std::int64_t sent_us) {
+  ConsistencySample* const sample = samples_.add(number);
+  if (sample == nullptr) return;
+  sample->seconds = seconds;
+  sample->sent_us = sent_us;
+  sample->values.resize(run_.sampling.rows.size() * trainer_.row_values());
+  std::span<float> rest(sample->values);
+  for (const auto& [block, row] : run_.sampling.rows) {
+    trainer_.copy_row(block, row, rest.first(trainer_.row_values()));
+    rest = rest.subspan(trainer_.row_values());
+  }
+  sample->copied_us = microseconds_since_1970();
 }
 
 AsynchronousOutcome Driver::run() {
   if (run_.make_board) board_ = run_.make_board(board_events());
   lane_.emplace();
-  const Clock::time_point begun = Clock::now();
+  begun_ = Clock::now();
   mesh_ = run_.make_mesh(mesh_events());
   sweep_begin_ = Clock::now();
   act([&](AsynchronousEffects& out) { node_.membership(run_.record, out); });
@@ -350,7 +436,7 @@ AsynchronousOutcome Driver::run() {
     if (!is_finished_) continue;
     // Who has heard that all is finished still answers those that have not.
     if (!meeting) {
-      outcome_.seconds = seconds_since(begun);
+      outcome_.seconds = seconds_since(begun_);
       meeting = run_.meet_at_end();
     }
     const OperationState state = meeting->state();
@@ -361,6 +447,8 @@ AsynchronousOutcome Driver::run() {
   mesh_.reset();
   if (!outcome_.failure && board_) board_->finish();
   board_.reset();
+  outcome_.visibility = visibility_.durations();
+  outcome_.samples = samples_.take();
   outcome_.sweeps = std::numeric_limits<SweepClock>::max();
   for (BlockId b = 0; b < plan_.blocks.size(); ++b) {
     if (plan_.blocks[b].is_read_by_all) outcome_.sweeps = std::min(outcome_.sweeps, node_.replicator().clock(b));

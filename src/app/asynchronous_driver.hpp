@@ -16,6 +16,8 @@
 #include "concerto/node/failure_detector.hpp"
 #include "concerto/train/asynchronous.hpp"
 
+#include "consistency.hpp"
+#include "promises.hpp"
 #include "rank_board.hpp"
 #include "step_watch.hpp"
 
@@ -32,12 +34,21 @@ struct AsynchronousOutcome {
   double compute_seconds = 0.0;               ///< in steps, paced where they are
   double blocked_seconds = 0.0;               ///< in which the next step was not allowed yet
   std::array<std::uint64_t, 6> bytes_sent{};  ///< by ReplicaMessageKind
+  DurationHistogram visibility;               ///< of what this rank owns
+  std::vector<ConsistencySample> samples;     ///< of this rank's replica
+};
+
+/// Copies of rows for the consistency index. Rank 0 says when: a marker to all, over the mesh.
+struct ConsistencySampling {
+  double every_seconds = 0.0;
+  std::vector<SampledRow> rows;  ///< the same on all ranks; none: never
 };
 
 struct AsynchronousRun {
   AsynchronousOptions node;
   Membership record;
   DetectorLimits limits;
+  ConsistencySampling sampling;
   std::stop_token stop;
   StepWatch watch;
   std::function<void(SweepClock sweep, double seconds)> on_sweep;

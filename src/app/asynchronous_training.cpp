@@ -2,14 +2,14 @@
 #include "asynchronous_training.hpp"
 
 #include <algorithm>
-#include <array>
+#include <numeric>
 #include <optional>
-#include <string_view>
 
 #include <fmt/format.h>
 
 #include "concerto/base/error.hpp"
 
+#include "promise_exchange.hpp"
 #include "rank_steps.hpp"
 
 namespace concerto {
@@ -18,6 +18,7 @@ namespace {
 constexpr std::uint32_t kMembershipEpoch = 1;
 constexpr std::uint32_t kTable = 8;  // of operation tags
 constexpr std::uint32_t kEndTable = 9;
+constexpr std::uint32_t kPromisesTable = 10;
 
 Membership record_of(const ShardPlan& plan, const BlockPlan& blocks, std::vector<Incarnation> incarnations) {
   std::vector<Rank> owners = plan.items.owners;
@@ -44,18 +45,11 @@ DetectorLimits limits_of(const ClusterConfig& cluster) {
   return {Tick(cluster.heartbeat_ms), Tick(cluster.dead_after_ms), Tick(cluster.stalled_after_ms)};
 }
 
+/// What this rank has measured of itself.
 void take_up(const AsynchronousOutcome& outcome, ReplicationFacts& facts) {
-  constexpr std::array<std::string_view, 6> kKinds{"put", "delta", "status", "fence", "fetch", "state"};
-  facts.lags = outcome.lags;
-  facts.blocked_seconds = outcome.blocked_seconds;
   facts.seconds = outcome.seconds;
   facts.compute_seconds = outcome.compute_seconds;
-  std::uint64_t all = 0;
-  for (std::size_t k = 0; k < kKinds.size(); ++k) {
-    facts.bytes_by_kind.emplace_back(kKinds[k], outcome.bytes_sent[k]);
-    all += outcome.bytes_sent[k];
-  }
-  facts.bytes_sent = {all};
+  facts.bytes_sent = {std::accumulate(outcome.bytes_sent.begin(), outcome.bytes_sent.end(), std::uint64_t{0})};
 }
 
 }  // namespace
@@ -91,6 +85,8 @@ TrainResult train_asynchronously(const AsynchronousSetup& setup, ShardedTrainer&
   run.watch = setup.watch;
   run.limits = limits_of(setup.inputs.config.cluster);
   run.stop = stop;
+  run.sampling.every_seconds = setup.inputs.config.replication.sample_seconds;
+  if (run.sampling.every_seconds > 0.0) run.sampling.rows = sampled_rows(blocks, options.seed);
   std::vector<EpochRecord> epochs;
   run.on_sweep = [&](SweepClock sweep, double seconds) {
     EpochRecord& record = epochs.emplace_back();
@@ -114,8 +110,12 @@ TrainResult train_asynchronously(const AsynchronousSetup& setup, ShardedTrainer&
   if (outcome.failure) throw Error(ErrorCode::kIo, *outcome.failure, fmt::format("rank {}", setup.job.rank));
   if (outcome.sweeps == 0) throw Error(ErrorCode::kCancelled, "stopped before the first epoch was complete");
   take_up(outcome, facts);
-
   const bool is_adding = run.node.is_adding;
+  RankSteps promises(setup.communicator, kMembershipEpoch, kPromisesTable, "gathering what ranks have measured");
+  facts.promises = gather_promises(
+      promises, outcome, run,
+      shares_of_entries(data.lengths(Side::kUsers), data.lengths(Side::kItems), blocks, run.record, is_adding));
+
   trainer.adopt(asynchronous.table(Side::kUsers), asynchronous.table(Side::kItems), is_adding);
   const std::uint32_t epoch = std::min(outcome.sweeps, options.epochs);
   trainer.measure(epoch, outcome.was_stopped);

@@ -32,6 +32,7 @@ struct AllArguments {
   SynthArguments synth;
   DoctorArguments doctor;
   BenchArguments bench;
+  BenchPageArguments bench_page;
 };
 
 constexpr const char* kFormats = "auto, text, adjacency, matrix_market, libmf or npz";
@@ -233,18 +234,26 @@ void add_bench(CLI::App& program, BenchArguments& arguments) {
   command.add_option("--set", arguments.overrides, "table.key=value: override a key in all runs; may be given often")
       ->allow_extra_args(false);
   command.footer(
-      "Each run is `concerto-launch --nproc-per-node N -- concerto train CONFIG`, one at a time, the levels of a "
-      "repeat\n"
-      "after one another; its log and report stay in DIR/runs. Quality over time is measured after each run, from the\n"
-      "versions that its ranks logged. What counts is the time until the baseline's final quality is reached, held\n"
-      "against the baseline's own in the same repeat. DIR/results.json is written anew after each run.\n"
+      "Each run is `concerto-launch --nproc-per-node N -- concerto train CONFIG`, one at a time, the levels of a\n"
+      "repeat after one another; its log and report stay in DIR/runs. Quality over time is measured after each run,\n"
+      "from the versions that its ranks logged. What counts is the time until the baseline's final quality is "
+      "reached,\n"
+      "held against the baseline's own in the same repeat. DIR/results.json and its page, DIR/index.html, are written\n"
+      "anew after each run.\n"
       "A run whose ranks did not keep the pace that they emulate is void: it is listed, made once more at the end of\n"
       "its case, and counts for nothing.\n\n"
       "Examples:\n"
       "  concerto bench configs/consistency-sweep.toml\n"
       "  concerto bench configs/consistency-sweep.toml --case one-slow --repeats 1 --out try\n\n"
-      "Ctrl-C ends the run that is under way and keeps the others'; twice ends at once. Exit status: 1 if a run "
-      "failed.");
+      "Ctrl-C ends the run that is under way and keeps the others'; twice ends at once.\n"
+      "Exit status: 1 if a run failed.");
+}
+
+void add_bench_page(CLI::App& program, BenchPageArguments& arguments) {
+  CLI::App& command = *program.add_subcommand("bench-page", "The results of a sweep as a page for the browser");
+  command.add_option("RESULTS", arguments.results, "results.json, as `concerto bench` writes it")->required();
+  command.add_option("--out", arguments.out, "HTML file to write")->required();
+  command.footer("The page is one file that needs no network. Results of a sweep that is not done give a page too.");
 }
 
 int run_chosen(const CLI::App& program, const AllArguments& arguments, Console& console) {
@@ -258,6 +267,7 @@ int run_chosen(const CLI::App& program, const AllArguments& arguments, Console& 
   if (name == "prepare") run_prepare(arguments.prepare, console);
   if (name == "synth") run_synth(arguments.synth, console);
   if (name == "bench") return run_bench(arguments.bench, console);
+  if (name == "bench-page") run_bench_page(arguments.bench_page, console);
   return name == "doctor" ? run_doctor(arguments.doctor, console) : 0;
 }
 
@@ -286,6 +296,7 @@ int parse_and_run(const std::vector<std::string>& words, std::ostream& out, std:
   add_synth(program, arguments.synth);
   add_doctor(program, arguments.doctor);
   add_bench(program, arguments.bench);
+  add_bench_page(program, arguments.bench_page);
   try {
     program.parse(std::vector<std::string>(words.rbegin(), words.rend()));
   } catch (const CLI::ParseError& error) {

@@ -89,6 +89,12 @@ struct BenchArguments {
 /// Returns the exit status: 1 where a run failed.
 [[nodiscard]] int run_bench(const BenchArguments& arguments, Console& console);
 
+struct BenchPageArguments {
+  std::string results;
+  std::string out;
+};
+void run_bench_page(const BenchPageArguments& arguments, Console& console);
+
 struct PrepareArguments {
   DataConfig data;  ///< `train` is what is prepared
   bool is_implicit = false;

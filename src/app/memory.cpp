@@ -12,6 +12,7 @@
 #include "concerto/data/dataset.hpp"
 #include "concerto/train/sharded.hpp"
 
+#include "consistency.hpp"
 #include "machine.hpp"
 
 namespace concerto {
@@ -104,6 +105,12 @@ std::uint64_t predict_asynchronous_bytes(const MemoryShape& shape, std::uint32_t
   const std::uint64_t tables = 4 * (users + items) + (is_sgd ? 3 * items : 0);
   const std::uint64_t entries = (is_sgd ? 4 : 2) * shape.entries * (shape.values ? 8 : 4) / ranks;
   return tables + entries + (std::uint64_t{shape.users} + shape.items) * 2 * sizeof(EntryIndex);
+}
+
+std::uint64_t predict_sampling_bytes(const MemoryShape& shape) {
+  const std::uint64_t rows = std::uint64_t{std::min(shape.users, kSampledRows)} + std::min(shape.items, kSampledRows);
+  const std::uint64_t bytes = rows * (shape.rank + (shape.biases ? 1 : 0)) * sizeof(float);
+  return (most_samples(bytes) + 1) * bytes;  // one more where they are compared
 }
 
 void require_memory(std::uint64_t more_bytes, const MemoryBudget& budget, const std::string& what,

@@ -37,6 +37,9 @@ struct MemoryBudget {
 /// for sgd deltas to the items, and the rank's share of the entries once more.
 [[nodiscard]] std::uint64_t predict_asynchronous_bytes(const MemoryShape& shape, std::uint32_t ranks);
 
+/// A rank's samples for the consistency index, as many as it may come to hold.
+[[nodiscard]] std::uint64_t predict_sampling_bytes(const MemoryShape& shape);
+
 /// Error{kOutOfMemory} saying need, have and remedy when `more_bytes` beyond what the process holds now do not fit.
 void require_memory(std::uint64_t more_bytes, const MemoryBudget& budget, const std::string& what,
                     const std::string& remedy);

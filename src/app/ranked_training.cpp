@@ -21,7 +21,7 @@ namespace {
 
 constexpr std::uint32_t kMembershipEpoch = 1;
 constexpr std::uint32_t kPopularityTable = 6;  // of operation tags
-constexpr std::uint32_t kPacingTable = 10;
+constexpr std::uint32_t kPacingTable = 11;
 
 std::chrono::milliseconds milliseconds(std::uint32_t count) {
   return std::chrono::milliseconds(count);

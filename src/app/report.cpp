@@ -7,6 +7,8 @@
 
 #include "concerto/base/error.hpp"
 
+#include "promises.hpp"
+
 namespace concerto {
 namespace {
 
@@ -98,12 +100,27 @@ Json common_replication_json(const ReplicationFacts& facts) {
 
 /// "max" and "at_most": the share of reads with a lag of at most 0, 1, 2, ...
 Json lag_json(const std::vector<std::uint64_t>& lags) {
-  double all = 0.0;
-  for (const std::uint64_t count : lags) all += static_cast<double>(count);
-  Json at_most = Json::array();
-  double so_far = 0.0;
-  for (const std::uint64_t count : lags) at_most.push_back((so_far += static_cast<double>(count)) / std::max(all, 1.0));
-  return {{"max", lags.empty() ? 0 : lags.size() - 1}, {"at_most", at_most}, {"reads", lags}};
+  return {{"histogram", lags}, {"max", lags.empty() ? 0 : lags.size() - 1}, {"at_most", shares_at_most(lags)}};
+}
+
+Json optional_json(const std::optional<double>& value) {
+  return value ? Json(*value) : Json(nullptr);
+}
+
+void add_promises(const PromisesReport& promises, Json& json) {
+  json["lag"] = lag_json(promises.lags);
+  json["blocked_seconds"] = promises.blocked_seconds;
+  json["compute_seconds_of_ranks"] = promises.compute_seconds;
+  json["bytes_by_kind"] = Json::object();
+  for (const auto& [kind, bytes] : promises.bytes_by_kind) json["bytes_by_kind"][kind] = bytes;
+  json["visibility_ms"] = {{"p50", optional_json(promises.visibility_p50_ms)},
+                           {"p99", optional_json(promises.visibility_p99_ms)},
+                           {"samples", promises.visibility_samples}};
+  json["consistency_index"] = Json::array();
+  for (const auto& [seconds, index] : promises.consistency_index) {
+    json["consistency_index"].push_back(Json::array({seconds, index}));
+  }
+  json["consistency_skew_ms"] = optional_json(promises.consistency_skew_ms);
 }
 
 /// "error": the largest of the ranks'; above 0.05 the run says nothing of time.
@@ -117,10 +134,7 @@ Json pacing_json(const PacingFacts& pacing) {
 Json replication_json(const ReplicationFacts& facts) {
   Json json = common_replication_json(facts);
   if (facts.pacing) json["pacing"] = pacing_json(*facts.pacing);
-  if (!facts.blocked_seconds) return json;
-  json["lag"] = lag_json(facts.lags);
-  json["blocked_seconds"] = *facts.blocked_seconds;
-  for (const auto& [kind, bytes] : facts.bytes_by_kind) json["bytes"][kind] = bytes;
+  if (facts.promises) add_promises(*facts.promises, json);
   return json;
 }
 

@@ -13,7 +13,7 @@
 namespace concerto {
 
 /// Raised when a field changes its meaning or goes away; new fields do not raise it.
-inline constexpr int kReportSchemaVersion = 1;
+inline constexpr int kReportSchemaVersion = 2;
 
 struct MachineFacts {
   std::string cpu;
@@ -40,6 +40,19 @@ struct PacingFacts {
   std::vector<double> held_seconds;  ///< by rank: in which steps waited beyond their work
 };
 
+/// What an asynchronous run promises, measured on all its ranks (src/app/promises.hpp, src/app/consistency.hpp).
+struct PromisesReport {
+  std::vector<std::uint64_t> lags;      ///< blocks read at the start of steps, by their lag
+  std::vector<double> blocked_seconds;  ///< by rank: in which the next step was not allowed yet
+  std::vector<double> compute_seconds;  ///< by rank: in steps
+  std::vector<std::pair<std::string, std::uint64_t>> bytes_by_kind;  ///< sent as messages: "put", "delta", "status"
+  std::optional<double> visibility_p50_ms;  ///< publication to acknowledged installation, at each holder
+  std::optional<double> visibility_p99_ms;
+  std::uint64_t visibility_samples = 0;
+  std::vector<std::pair<double, double>> consistency_index;  ///< seconds since training began, C
+  std::optional<double> consistency_skew_ms;  ///< the largest from a marker's sending to a rank's copy, by their clocks
+};
+
 /// A run of several ranks, as the rank that writes the report saw it.
 struct ReplicationFacts {
   std::string level = "strong";
@@ -54,10 +67,11 @@ struct ReplicationFacts {
   std::uint64_t bytes_sent_at_end = 0;      ///< by this rank, of the result
   double seconds = 0.0;                     ///< from the first step to the end
   double compute_seconds = 0.0;             ///< of them spent computing
-  std::vector<std::uint64_t> lags;          ///< levels but strong: blocks read at the start of steps, by their lag
-  std::optional<double> blocked_seconds;    ///< of these, in which a step was not allowed yet
-  std::vector<std::pair<std::string, std::uint64_t>> bytes_by_kind;  ///< sent as messages: "put", "delta", "status"
-  std::optional<PacingFacts> pacing;
+  std::optional<PacingFacts> pacing;        ///< where steps were paced
+
+  /// Of levels but strong.
+  std::optional<PromisesReport> promises;
+
   std::vector<std::string> links_in_the_clear;  ///< between machines, by address: "10.0.0.1 - 10.0.0.2"
 };
 

@@ -85,7 +85,10 @@ std::uint64_t predict_host_bytes(const Config& config, const MemoryShape& shape,
   const unsigned copies = (config.solver.stop_after > 0 ? 2 : 1) + (config.model.warm_start.empty() ? 0 : 2);
   std::uint64_t bytes = predict_training_bytes(shape, copies, backend);
   if (ranks > 0) bytes += predict_share_bytes(shape, ranks);
-  if (ranks > 0 && config.replication.level != "strong") bytes += predict_asynchronous_bytes(shape, ranks);
+  if (ranks > 0 && config.replication.level != "strong") {
+    bytes += predict_asynchronous_bytes(shape, ranks);
+    if (config.replication.sample_seconds > 0.0) bytes += predict_sampling_bytes(shape);
+  }
   return bytes;
 }
 

@@ -41,6 +41,8 @@ class Execution {
   struct Partner {
     Link* link = nullptr;
     HeaderBytes received{};
+    bool awaits_header = false;  ///< it has a place
+    bool owes_header = false;    ///< this rank's is on its way
     bool has_agreed = false;
   };
 
@@ -55,10 +57,10 @@ class Execution {
       Partner& partner = partners_[peer];
       partner.link = lane_.link_to(peer);
       if (partner.link == nullptr) return false;
-      if (!is_fine(peer, partner.link->post_receive(lane_.streams_.header_in, partner.received)) ||
-          !is_fine(peer, partner.link->post_send(lane_.streams_.header_out, mine_))) {
-        return false;
-      }
+      if (!is_fine(peer, partner.link->post_receive(lane_.streams_.header_in, partner.received))) return false;
+      partner.awaits_header = true;
+      if (!is_fine(peer, partner.link->post_send(lane_.streams_.header_out, mine_))) return false;
+      partner.owes_header = true;
       lane_.book_.count_header(kHeaderBytes);
     }
     return true;
@@ -108,10 +110,15 @@ class Execution {
   }
 
   [[nodiscard]] bool check_one_header(Rank peer) {
+    return partners_.at(peer).has_agreed || (wait(peer, &Link::wait_receive) && judge_header(peer));
+  }
+
+  [[nodiscard]] bool judge_header(Rank peer) {
     Partner& partner = partners_.at(peer);
-    if (partner.has_agreed) return true;
-    if (!wait(peer, &Link::wait_receive)) return false;
+    partner.awaits_header = false;
     if (const auto failure = disagreement(work_.header, partner.received, peer)) {
+      // It has a place for this rank's header, since its own has come: it is to see the same, not an ended connection.
+      if (partner.owes_header) (void)partner.link->wait_send();
       lane_.fail_(*work_.record, failure->kind, failure->message, peer);
       return false;
     }
@@ -126,6 +133,7 @@ class Execution {
   [[nodiscard]] bool finish_sends() {
     for (const Rank peer : plan_.peers) {
       if (!wait(peer, &Link::wait_send)) return false;
+      partners_.at(peer).owes_header = false;
     }
     for (std::size_t complete = 0; complete < plan_.sends.size(); ++complete) {
       for (; offered_ < std::min(plan_.sends.size(), complete + kSendsAhead); ++offered_) {
@@ -148,12 +156,18 @@ class Execution {
 
   [[nodiscard]] bool is_fine(Rank peer, LinkStatus status) {
     if (status == LinkStatus::kDone) return true;
-    if (status == LinkStatus::kLost) {
+    if (status == LinkStatus::kLost && !tells_why(peer)) {
       const std::string why = partners_.at(peer).link->loss();
       lane_.fail_(*work_.record, FailureKind::kLost,
                   "the connection with rank " + std::to_string(peer) + " ended: " + why, peer);
     }
     return false;
+  }
+
+  /// Who disagrees gives up at once: its header, which came before, says more than that it is gone.
+  [[nodiscard]] bool tells_why(Rank peer) {
+    Partner& partner = partners_.at(peer);
+    return partner.awaits_header && partner.link->wait_receive() == LinkStatus::kDone && !judge_header(peer);
   }
 
   Lane& lane_;

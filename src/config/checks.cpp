@@ -81,7 +81,14 @@ class Checker {
     if (given("replication.max_lag") && !is_default && level != "bounded") {
       fail("replication.max_lag", "replication.max_lag needs replication.level = \"bounded\"");
     }
-    if (level == "strong") return;
+    if (level == "strong") {
+      const bool is_usual = config_.replication.sample_seconds == ReplicationConfig{}.sample_seconds;
+      if (given("replication.sample_seconds") && !is_usual) {
+        fail("replication.sample_seconds",
+             "replication.sample_seconds needs replication.level = \"bounded\" or \"eventual\"");
+      }
+      return;
+    }
     // What rests on all ranks doing the same at the same time.
     if (config_.compute.deterministic) {
       fail("replication.level",

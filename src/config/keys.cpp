@@ -156,6 +156,10 @@ const std::vector<KeyRule>& rules() {
        "fewer (at least 4) where they would be too short to be worth an exchange"},
       {"replication.digest_every", CountKey{at<&Config::replication, &ReplicationConfig::digest_every>, 0, kMostEpochs},
        "epochs between comparisons of all copies on all ranks; 0: never"},
+      {"replication.sample_seconds",
+       RealKey{at<&Config::replication, &ReplicationConfig::sample_seconds>, kNotNegative},
+       "bounded, eventual: between samples of how far the ranks' copies are from the owners' (the report's "
+       "consistency_index); 0: never"},
       {"cluster.store", TextKey{at<&Config::cluster, &ClusterConfig::store>},
        "where ranks meet: embedded, the store that the launcher names; or etcd://HOST:PORT[,HOST:PORT...], which must "
        "be the launcher's --rendezvous too"},

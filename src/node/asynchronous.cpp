@@ -262,10 +262,12 @@ Rank AsynchronousNode::coordinator() const noexcept {
   return first == members_.end() ? kNoRank : static_cast<Rank>(first - members_.begin());
 }
 
+/// Enough in the mean; and nothing is left as it was drawn, however slow the rank that is to work on it.
 bool AsynchronousNode::has_trained_enough() const noexcept {
   std::uint64_t done = 0;
   for (BlockId b = 0; b < blocks_.size(); ++b) {
     if (options_.is_adding && !blocks_[b].has_many_writers) continue;
+    if (replicator_.clock(b) == 0) return false;
     if (!options_.is_adding) {
       done += options_.weights[b] * replicator_.clock(b);
       continue;

@@ -87,6 +87,8 @@ class AsynchronousTrainer::Impl {
   void prepare(const BlockStep& step, const Replicator& replicator);
   void run(const BlockStep& step);
   bool perform(const ReplicaEffect& effect, std::span<const std::byte> payload);
+  void copy_row(BlockId block, RowIndex row, std::span<float> to) const;
+  [[nodiscard]] std::size_t row_values() const noexcept { return options_.rank + (options_.objective.biases ? 1 : 0); }
   std::span<const std::byte> payload(const ReplicaMessage& message);
   [[nodiscard]] std::uint64_t digest(BlockId block) const;
   [[nodiscard]] std::span<const float> state(BlockId block) const noexcept { return states_[block]; }
@@ -413,6 +415,13 @@ std::uint64_t AsynchronousTrainer::Impl::digest(BlockId block) const {
   return checksum(std::as_bytes(std::span(states_[block])));
 }
 
+void AsynchronousTrainer::Impl::copy_row(BlockId block, RowIndex row, std::span<float> to) const {
+  const RowRange rows = plan_.rows[block];
+  CONCERTO_CHECK(row >= rows.begin && row < rows.end && to.size() == row_values(), "a row of the block");
+  const std::size_t before = std::size_t{row - rows.begin} * row_floats(options_);
+  std::copy_n(states_[block].begin() + static_cast<std::ptrdiff_t>(before), to.size(), to.begin());
+}
+
 AsynchronousTrainer::AsynchronousTrainer(Backend& backend, const Dataset& data, const TrainOptions& options,
                                          const std::optional<WarmStart>& warm_start, const BlockPlan& plan)
     : impl_(std::make_unique<Impl>(backend, data, options, warm_start, plan)) {}
@@ -437,6 +446,12 @@ std::span<const float> AsynchronousTrainer::state(BlockId block) const noexcept 
 }
 std::uint64_t AsynchronousTrainer::digest(BlockId block) const {
   return impl_->digest(block);
+}
+void AsynchronousTrainer::copy_row(BlockId block, RowIndex row, std::span<float> to) const {
+  impl_->copy_row(block, row, to);
+}
+std::size_t AsynchronousTrainer::row_values() const noexcept {
+  return impl_->row_values();
 }
 const FactorTable& AsynchronousTrainer::table(Side side) {
   return impl_->table(side);

@@ -68,7 +68,7 @@ class PipelineTest(ProgramTest):
         self.assertTrue(all(line[1] != "5" and -1.0 <= float(line[2]) <= 1.0 for line in similar))
 
     def check_report(self, report):
-        self.assertEqual(report["schema_version"], 1)
+        self.assertEqual(report["schema_version"], 2)
         self.assertEqual(report["config"]["model"]["rank"], 12)
         self.assertEqual(report["config"]["compute"]["backend"], "auto")
         for key in ("cpu", "threads", "instruction_set", "memory_bytes", "concerto_version"):

@@ -75,6 +75,7 @@ struct ReplicationConfig {
   std::string collective = "auto";  ///< "auto", "factors", "grams"
   std::uint32_t rounds = 0;         ///< steps and exchanges of a rank in each half-sweep; 0: 16, or fewer where short
   std::uint32_t digest_every = 5;   ///< epochs between comparisons of all copies; 0: never
+  double sample_seconds = 1.0;      ///< levels but strong: between samples of the consistency index; 0: never
 };
 
 /// How ranks reach each other, and when one counts as lost.

@@ -15,9 +15,10 @@
 // sweep is begun under both the old and the new level, so that ranks which are a sweep behind still find what they
 // read.
 //
-// The end. Training is long enough when blocks have been updated `epochs` times in the mean, weighted by their work.
-// The coordinator, the lowest member, sees that from its replicas and takes all through the phases: nobody begins a
-// step; all deltas are stable; all replicas are equal. A change of members during the end begins it anew.
+// The end. Training is long enough when blocks have been updated `epochs` times in the mean, weighted by their work,
+// and each at least once. The coordinator, the lowest member, sees that from its replicas and takes all through the
+// phases: nobody begins a step; all deltas are stable; all replicas are equal. A change of members during the end
+// begins it anew.
 #pragma once
 
 #include <array>

@@ -61,6 +61,10 @@ class AsynchronousTrainer {
   /// What goes with a put, state or delta as it is now. Valid until the next call of this rank's.
   [[nodiscard]] std::span<const std::byte> payload(const ReplicaMessage& message);
   [[nodiscard]] std::uint64_t digest(BlockId block) const;
+  /// A row of the table as the state of its block has it, also while a step runs: factors, then the bias where there
+  /// are biases. `to` has row_values().
+  void copy_row(BlockId block, RowIndex row, std::span<float> to) const;
+  [[nodiscard]] std::size_t row_values() const noexcept;
 
   /// A block's state, as rows travel: factors, bias if there are any, adaptive rate with sgd.
   [[nodiscard]] std::span<const float> state(BlockId block) const noexcept;

@@ -19,6 +19,7 @@
 #include "inputs.hpp"
 #include "judge.hpp"
 #include "machine.hpp"
+#include "page.hpp"
 #include "slow_network.hpp"
 
 namespace concerto::bench {
@@ -236,7 +237,11 @@ class Runner::Impl {
   }
 
   /// Everything that is written for readers, each time whole.
-  void write_results() const { write_file(out_ / "results.json", to_json(results_)); }
+  void write_results() const {
+    const std::string json = to_json(results_);
+    write_file(out_ / "results.json", json);
+    write_file(out_ / "index.html", page_of(json));
+  }
 
   /// False where a stop was requested.
   bool make_run(std::size_t at, const PlannedRun& planned, const std::stop_token& stop) {

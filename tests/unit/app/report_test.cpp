@@ -1,6 +1,8 @@
 // Small parts of the program: report arithmetic, JSON helpers, texts for people, predictions of memory.
 #include "../src/app/report.hpp"
 
+#include <algorithm>
+
 #include <gmock/gmock.h>
 
 #include "concerto/base/error.hpp"
@@ -50,7 +52,7 @@ TEST(Report, HoldsWhatTheRunSaid) {
     }
     return std::string("absent");
   };
-  EXPECT_EQ(value("schema_version"), "1");
+  EXPECT_EQ(value("schema_version"), "2");
   EXPECT_EQ(value("config.model.rank"), "3");
   EXPECT_EQ(value("final.metrics.recall@20"), "0.25");
   EXPECT_EQ(value("final.loss"), "12.5");
@@ -60,6 +62,40 @@ TEST(Report, HoldsWhatTheRunSaid) {
   EXPECT_EQ(value("final.device_bytes"), "123456789");
   EXPECT_EQ(value("replication"), "absent");
   EXPECT_THAT(value("epochs"), testing::HasSubstr(R"("loss":null)"));
+}
+
+TEST(Report, HoldsWhatLevelsButStrongPromise) {
+  TrainReport report;
+  report.config_json = "{}";
+  PromisesReport& promises = report.replication.emplace().promises.emplace();
+  const auto at = [&](const std::string& pointer) { return json_number(to_json(report), "/replication/" + pointer); };
+  const auto has = [&](const std::string& text) {
+    const auto leaves = json_leaves(to_json(report), "report");
+    return std::ranges::any_of(leaves, [&](const auto& leaf) { return leaf.first + "=" + leaf.second == text; });
+  };
+  EXPECT_TRUE(has("replication.visibility_ms.p50=null"));
+  EXPECT_TRUE(has("replication.consistency_index=[]"));
+  EXPECT_TRUE(has("replication.consistency_skew_ms=null"));
+  EXPECT_EQ(at("lag/max"), 0.0);
+  promises.lags = {6, 0, 2};
+  promises.blocked_seconds = {0.5, 0.25};
+  promises.compute_seconds = {2.0, 3.0};
+  promises.bytes_by_kind = {{"put", 100}, {"delta", 0}};
+  promises.visibility_p50_ms = 2.0;
+  promises.visibility_p99_ms = 8.0;
+  promises.visibility_samples = 12;
+  promises.consistency_index = {{1.5, 0.875}};
+  promises.consistency_skew_ms = 0.125;
+  EXPECT_TRUE(has("replication.lag.histogram=[6,0,2]"));
+  EXPECT_TRUE(has("replication.lag.at_most=[0.75,0.75,1.0]"));
+  EXPECT_EQ(at("lag/max"), 2.0);
+  EXPECT_TRUE(has("replication.blocked_seconds=[0.5,0.25]"));
+  EXPECT_TRUE(has("replication.compute_seconds_of_ranks=[2.0,3.0]"));
+  EXPECT_EQ(at("bytes_by_kind/put"), 100.0);
+  EXPECT_EQ(at("visibility_ms/p99"), 8.0);
+  EXPECT_EQ(at("visibility_ms/samples"), 12.0);
+  EXPECT_TRUE(has("replication.consistency_index=[[1.5,0.875]]"));
+  EXPECT_EQ(at("consistency_skew_ms"), 0.125);
 }
 
 TEST(Report, QuotesForJson) {
@@ -133,6 +169,17 @@ TEST(Memory, ARankOfSgdTakesItsEntriesByPartsToo) {
     EXPECT_GE(predict_share_bytes(shape, ranks), alternating + grids);
     EXPECT_LE(predict_share_bytes(shape, ranks), alternating + grids + 8 * (100000 + 20000));
   }
+}
+
+TEST(Memory, SamplesOfTheConsistencyIndexTakeSoMuchAtMost) {
+  MemoryShape shape;
+  shape.users = 300;
+  shape.items = 100'000;
+  shape.rank = 4;
+  EXPECT_EQ(predict_sampling_bytes(shape), 257U * (300 + 1024) * 4 * 4);
+  shape.users = 100'000;
+  shape.rank = 256;
+  EXPECT_LE(predict_sampling_bytes(shape), std::uint64_t{67} << 20);
 }
 
 TEST(Memory, AShortageOnTheGpuIsSaidInOneSentence) {

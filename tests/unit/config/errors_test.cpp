@@ -198,6 +198,9 @@ TEST(ConfigErrors, LevelsButStrongExcludeWhatRestsOnAllDoingTheSame) {
             "\"strong\"");
   EXPECT_EQ(error_of(eventual, {"replication.max_lag=7"}),
             "--set replication.max_lag=7: replication.max_lag needs replication.level = \"bounded\"");
+  EXPECT_EQ(error_of("", {"replication.sample_seconds=0.5"}),
+            "--set replication.sample_seconds=0.5: replication.sample_seconds needs replication.level = \"bounded\" or "
+            "\"eventual\"");
 }
 
 TEST(ConfigErrors, TablesOfLaterVersions) {

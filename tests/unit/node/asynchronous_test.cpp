@@ -112,6 +112,13 @@ TEST(AsynchronousNode, EventualNeverWaits) {
     out.clear();
     node.step_finished(out);
   }
+  EXPECT_EQ(node.phase(), RunPhase::kTraining) << "the other has not done anything";
+  node.connected(1, 1, out);
+  put(node, 1, 1, out);
+  EXPECT_EQ(node.phase(), RunPhase::kTraining) << "its users are as they were drawn";
+  put(node, 3, 1, out);
+  out.clear();
+  node.step_finished(out);
   EXPECT_FALSE(out.step);
   EXPECT_EQ(node.phase(), RunPhase::kDraining);
 }

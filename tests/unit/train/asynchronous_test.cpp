@@ -97,6 +97,14 @@ class Group {
     }
     return whole;
   }
+  [[nodiscard]] std::vector<float> copied_row(Rank rank, Side side, RowIndex row) {
+    std::vector<float> values(at(rank).trainer.row_values());
+    for (BlockId b = 0; b < plan_.rows.size(); ++b) {
+      const bool is_in = row >= plan_.rows[b].begin && row < plan_.rows[b].end;
+      if (plan_.blocks[b].table == side && is_in) at(rank).trainer.copy_row(b, row, values);
+    }
+    return values;
+  }
   [[nodiscard]] std::uint64_t duration() const { return now_; }
   [[nodiscard]] std::uint32_t largest_lag() const { return largest_lag_; }
 
@@ -250,6 +258,22 @@ TEST(Asynchronous, OtherLevelsReachTheSameErrorAndEndWithEqualCopies) {
       EXPECT_NEAR(reached / goal, 1.0, 0.02);
       if (level.level == Level::kBounded) {
         EXPECT_LE(group.largest_lag(), 1U);
+      }
+    }
+  }
+}
+
+TEST(Asynchronous, ARowIsCopiedAsTheStateOfItsBlockHasIt) {
+  const Dataset data = planted_data(700, 300);
+  for (const SolverKind solver : {SolverKind::kAls, SolverKind::kSgd}) {
+    Group group(data, options_for(ObjectiveKind::kExplicit, solver), 2, {Level::kEventual, 0}, 3.0);
+    group.run();
+    for (const Side side : {Side::kItems, Side::kUsers}) {
+      const FactorTable& table = group.table(1, side);
+      for (const RowIndex row : {RowIndex{0}, RowIndex{129}, table.rows() - 1}) {
+        std::vector<float> expected(table.row(row).begin(), table.row(row).begin() + 6);
+        expected.push_back(table.biases()[row]);
+        EXPECT_EQ(group.copied_row(1, side, row), expected) << "row " << row;
       }
     }
   }
