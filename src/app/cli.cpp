@@ -234,19 +234,19 @@ void add_bench(CLI::App& program, BenchArguments& arguments) {
   command.add_option("--set", arguments.overrides, "table.key=value: override a key in all runs; may be given often")
       ->allow_extra_args(false);
   command.footer(
-      "Each run is `concerto-launch --nproc-per-node N -- concerto train CONFIG`, one at a time, the levels of a "
-      "repeat\n"
-      "after one another; its log and report stay in DIR/runs. Quality over time is measured after each run, from the\n"
-      "versions that its ranks logged. What counts is the time until the baseline's final quality is reached, held\n"
-      "against the baseline's own in the same repeat. DIR/results.json and its page,\n"
-      "DIR/index.html, are written anew after each run.\n"
+      "Each run is `concerto-launch --nproc-per-node N -- concerto train CONFIG`, one at a time, the levels of a\n"
+      "repeat after one another; its log and report stay in DIR/runs. Quality over time is measured after each run,\n"
+      "from the versions that its ranks logged. What counts is the time until the baseline's final quality is "
+      "reached,\n"
+      "held against the baseline's own in the same repeat. DIR/results.json and its page, DIR/index.html, are written\n"
+      "anew after each run.\n"
       "A run whose ranks did not keep the pace that they emulate is void: it is listed, made once more at the end of\n"
       "its case, and counts for nothing.\n\n"
       "Examples:\n"
       "  concerto bench configs/consistency-sweep.toml\n"
       "  concerto bench configs/consistency-sweep.toml --case one-slow --repeats 1 --out try\n\n"
-      "Ctrl-C ends the run that is under way and keeps the others'; twice ends at once. Exit status: 1 if a run "
-      "failed.");
+      "Ctrl-C ends the run that is under way and keeps the others'; twice ends at once.\n"
+      "Exit status: 1 if a run failed.");
 }
 
 void add_bench_page(CLI::App& program, BenchPageArguments& arguments) {

@@ -115,9 +115,10 @@ int run_bench(const BenchArguments& arguments, Console& console) {
   }
   if (signals.token().stop_requested()) console.out << "stopped on request; the runs that have ended are kept\n";
   for (const CaseRecord& record : results.cases) print_case(console.out, record);
-  console.out << fmt::format("\nresults  {}\npage     {}\n", (std::filesystem::path(out) / "results.json").string(),
-                             (std::filesystem::path(out) / "index.html").string())
-              << std::flush;
+  const std::filesystem::path folder(out);
+  console.out << fmt::format("\nresults  {}\npage     {}\n", (folder / "results.json").string(),
+                             (folder / "index.html").string());
+  console.out << std::flush;
   return failed == 0 ? 0 : 1;
 }
 

@@ -136,7 +136,7 @@ class BenchSweepTest(ProgramTest):
         # Logs and reports stay; models and versions do not.
         self.assertEqual(sorted(str(path.relative_to(self.scratch / "out")) for path in
                                 (self.scratch / "out").rglob("*") if path.is_file()),
-                         ["results.json"] + [f"runs/alike/{level}-0/{name}" for level in ("eventual", "strong")
+                         ["index.html", "results.json"] + [f"runs/alike/{level}-0/{name}" for level in ("eventual", "strong")
                                              for name in ("report.json", "run.log")])
         # Nothing is overwritten.
         again = self.call("bench", "sweep.toml", "--out", "out")

@@ -68,6 +68,7 @@ class File {
 
 std::vector<char*> pointers(std::vector<std::string>& texts) {
   std::vector<char*> result;
+  result.reserve(texts.size() + 1);
   for (std::string& text : texts) result.push_back(text.data());
   result.push_back(nullptr);
   return result;
@@ -117,13 +118,13 @@ fs::path own_program() {
 
 fs::path find_launcher() {
   constexpr const char* kName = "concerto-launch";
-  const fs::path beside = own_program().parent_path() / kName;
+  fs::path beside = own_program().parent_path() / kName;
   if (is_program(beside)) return beside;
   const char* const given = std::getenv("PATH");
   const std::string path = given == nullptr ? "" : given;
   for (std::size_t begin = 0; begin < path.size();) {
     const std::size_t end = std::min(path.find(':', begin), path.size());
-    const fs::path candidate = fs::path(path.substr(begin, end - begin)) / kName;
+    fs::path candidate = fs::path(path.substr(begin, end - begin)) / kName;
     if (candidate.is_absolute() && is_program(candidate)) return candidate;
     begin = end + 1;
   }

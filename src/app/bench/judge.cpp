@@ -58,7 +58,7 @@ class Judge::Impl {
     if (history.users().rows() != data_.train.users().size() || history.items().rows() != data_.train.items().size()) {
       throw Error(ErrorCode::kCorrupt, "are not of this data", folder.string());
     }
-    const Curve coarse = measure(std::move(history), grid(times, kGridPoints), model);
+    Curve coarse = measure(std::move(history), grid(times, kGridPoints), model);
     if (!target) return coarse;
     const std::vector<double> between = finer_grid(coarse, times, *target, smaller_is_better, kFinePoints);
     if (between.empty()) return coarse;

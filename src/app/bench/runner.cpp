@@ -34,8 +34,7 @@ std::string utc_now() {
   std::tm parts{};
   gmtime_r(&now, &parts);
   std::array<char, sizeof "2026-12-01T05:00:00Z"> text{};
-  std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &parts);
-  return text.data();
+  return {text.data(), std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &parts)};
 }
 
 void append(std::vector<std::string>& all, const std::vector<std::string>& more) {

@@ -32,10 +32,9 @@ class Runner {
   Runner(const Runner&) = delete;
   Runner& operator=(const Runner&) = delete;
 
-  /// Makes all runs. OUT/results.json and its page OUT/index.html are there, whole, from the beginning and after each
-  /// run. A stop request ends the
-  /// run that is under way, of which nothing is kept, and returns. Error{kIo} where OUT cannot be written to; a run
-  /// that fails is a result.
+  /// Makes all runs. OUT/results.json, and the page of it, OUT/index.html, are there, whole, from the beginning and
+  /// after each run. A stop request ends the run that is under way, of which nothing is kept, and returns. Error{kIo}
+  /// where OUT cannot be written to; a run that fails is a result.
   void run(const std::stop_token& stop);
 
   [[nodiscard]] const Results& results() const noexcept;

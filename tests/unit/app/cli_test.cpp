@@ -40,7 +40,7 @@ TEST_F(CliTest, VersionAndHelp) {
   const Finished help = run({"--help"});
   EXPECT_EQ(help.status, 0);
   for (const char* command :
-       {"train", "evaluate", "recommend", "similar", "inspect", "export", "prepare", "synth", "bench-page"}) {
+       {"train", "evaluate", "recommend", "similar", "inspect", "export", "prepare", "synth", "bench", "bench-page"}) {
     EXPECT_THAT(help.out, HasSubstr(std::string("\n  ") + command)) << command;
     const Finished one = run({command, "--help"});
     EXPECT_EQ(one.status, 0);

@@ -108,7 +108,7 @@ class Wire : public std::enable_shared_from_this<Wire> {
     std::vector<std::byte> bytes;  ///< empty: the source has ended
   };
   struct Way {
-    Way(asio::io_context& io, Shaper its_shaper) : shaper(std::move(its_shaper)), reading(io), writing(io) {}
+    Way(asio::io_context& io, const Shaper& its_shaper) : shaper(its_shaper), reading(io), writing(io) {}
     Shaper shaper;
     asio::steady_timer reading;
     asio::steady_timer writing;
