@@ -424,7 +424,6 @@ SimulationResult Simulation::run() {
     if (!quiet_from && now_ > faults_end && is_over()) quiet_from = now_;
   }
   result_.ended_at = now_;
-  result_.rank_ticks = now_ * scenario_.ranks;
   if (!oracle_.violation()) check_end();
   result_.violation = oracle_.violation();
   result_.hash = hash_;

@@ -16,8 +16,7 @@ struct SimulationResult {
   std::uint64_t events = 0;
   std::uint64_t messages = 0;
   std::uint64_t faults = 0;
-  std::uint64_t rank_ticks = 0;  ///< virtual milliseconds times ranks
-  Ticks ended_at = 0;
+  Ticks ended_at = 0;  ///< in virtual milliseconds
 };
 
 /// `trace`: every event to standard error.
