@@ -26,6 +26,15 @@ Membership record_of(const ShardPlan& plan, const BlockPlan& blocks, std::vector
   return first_membership(blocks.placed, std::move(incarnations), owners);
 }
 
+TableLevel level_of(const ReplicationConfig& run, const TableReplicationConfig& table) {
+  const bool is_same = table.level == "same";
+  const std::string& level = is_same ? run.level : table.level;
+  return {level == "strong"    ? Level::kStrong
+          : level == "bounded" ? Level::kBounded
+                               : Level::kEventual,
+          is_same ? run.max_lag : table.max_lag};
+}
+
 AsynchronousOptions node_options(const AsynchronousSetup& setup, const BlockPlan& blocks) {
   const ReplicationConfig& config = setup.inputs.config.replication;
   AsynchronousOptions node;
@@ -36,8 +45,8 @@ AsynchronousOptions node_options(const AsynchronousSetup& setup, const BlockPlan
   node.is_adding = setup.inputs.options.solver == SolverKind::kSgd;
   node.epochs = setup.inputs.options.epochs;
   node.blocks_per_step = blocks.blocks_per_step;
-  const TableLevel level{config.level == "bounded" ? Level::kBounded : Level::kEventual, config.max_lag};
-  node.levels = {level, level};
+  static_assert(static_cast<int>(Side::kUsers) == 0, "levels are by Side");
+  node.levels = {level_of(config, config.users), level_of(config, config.items)};
   node.weights = blocks.weights;
   return node;
 }

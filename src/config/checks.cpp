@@ -79,12 +79,22 @@ class Checker {
     if (given(key) && !is_usual) fail(key, key + " needs replication.level = \"bounded\" or \"eventual\"");
   }
 
+  void table_level(const std::string& table, const TableReplicationConfig& config) const {
+    if (config_.replication.level == "strong") need_messages(table + ".level", config.level == "same");
+    const bool is_default = config.max_lag == TableReplicationConfig{}.max_lag;
+    if (given(table + ".max_lag") && !is_default && config.level != "bounded") {
+      fail(table + ".max_lag", fmt::format("{0}.max_lag needs {0}.level = \"bounded\"", table));
+    }
+  }
+
   void replication() const {
     const std::string& level = config_.replication.level;
     const bool is_default = config_.replication.max_lag == ReplicationConfig{}.max_lag;
     if (given("replication.max_lag") && !is_default && level != "bounded") {
       fail("replication.max_lag", "replication.max_lag needs replication.level = \"bounded\"");
     }
+    table_level("replication.items", config_.replication.items);
+    table_level("replication.users", config_.replication.users);
     if (level == "strong") {
       const ReplicationConfig usual;
       need_messages("replication.window_kib", config_.replication.window_kib == usual.window_kib);

@@ -23,6 +23,7 @@ constexpr std::array<Words, 4> kBackends{"auto", "reference", "cpu", "cuda"};
 constexpr std::array<Words, 2> kGathers{"bf16", "fp32"};
 constexpr std::array<Words, 2> kClips{"none", "range"};
 constexpr std::array<Words, 3> kLevels{"strong", "bounded", "eventual"};
+constexpr std::array<Words, 4> kTableLevels{"same", "strong", "bounded", "eventual"};
 constexpr std::array<Words, 3> kMoves{"auto", "factors", "grams"};
 constexpr std::array<Words, 4> kCollectives{"auto", "gloo", "channel", "nccl"};
 
@@ -50,6 +51,15 @@ constexpr std::uint64_t kMostInteger = std::numeric_limits<std::int64_t>::max();
 template <auto table, auto member>
 auto& at(Config& config) {
   return config.*table.*member;
+}
+
+template <auto member>
+auto& at_items(Config& config) {
+  return config.replication.items.*member;
+}
+template <auto member>
+auto& at_users(Config& config) {
+  return config.replication.users.*member;
 }
 
 /// The same in data.split, which comes to be with its first key.
@@ -164,6 +174,13 @@ const std::vector<KeyRule>& rules() {
        RealKey{at<&Config::replication, &ReplicationConfig::sample_seconds>, kNotNegative},
        "bounded, eventual: between samples of how far the ranks' copies are from the owners' (the report's "
        "consistency_index); 0: never"},
+      {"replication.items.level", WordKey{at_items<&TableReplicationConfig::level>, kTableLevels},
+       "bounded, eventual: how far behind steps may read items; same: as replication.level says"},
+      {"replication.items.max_lag", CountKey{at_items<&TableReplicationConfig::max_lag>, 0, 1'000'000},
+       "items that are bounded by a level of their own"},
+      {"replication.users.level", WordKey{at_users<&TableReplicationConfig::level>, kTableLevels},
+       "likewise users; where one of the tables is strong, every step reads both as under strong"},
+      {"replication.users.max_lag", CountKey{at_users<&TableReplicationConfig::max_lag>, 0, 1'000'000}, "likewise"},
       {"cluster.store", TextKey{at<&Config::cluster, &ClusterConfig::store>},
        "where ranks meet: embedded, the store that the launcher names; or etcd://HOST:PORT[,HOST:PORT...], which must "
        "be the launcher's --rendezvous too"},
@@ -237,13 +254,12 @@ const std::vector<KeyRule>& rules() {
   return kRules;
 }
 
-constexpr std::array<std::string_view, 11> kTables{"data",     "data.split",  "model",    "solver",
-                                                   "compute",  "replication", "cluster",  "security",
-                                                   "evaluate", "output",      "emulation"};
-constexpr std::array<std::string_view, 9> kPlanned{
-    "replication.items",    "replication.users",   "replication.placement",
-    "replication.replicas", "replication.control", "replication.block_rows",
-    "security.audit_log",   "output.snapshots",    "output.snapshot_every"};
+constexpr std::array<std::string_view, 13> kTables{
+    "data",    "data.split", "model",    "solver", "compute",  "replication", "replication.items", "replication.users",
+    "cluster", "security",   "evaluate", "output", "emulation"};
+constexpr std::array<std::string_view, 7> kPlanned{
+    "replication.placement", "replication.replicas", "replication.control",  "replication.block_rows",
+    "security.audit_log",    "output.snapshots",     "output.snapshot_every"};
 
 }  // namespace
 

@@ -133,6 +133,19 @@ class LevelsTest(LaunchingTest):
         times = [seconds for seconds, _ in replication["consistency_index"]]
         self.assertEqual(times, sorted(times))
 
+    def test_a_table_may_have_a_level_of_its_own(self):
+        # Where items are strong, so is every step; where they are bounded, so are the steps that read them.
+        for options, most in ((("replication.items.level=strong",), 0),
+                              (("replication.items.level=bounded", "replication.items.max_lag=1",
+                                "replication.users.level=bounded", "replication.users.max_lag=0"), 1)):
+            with self.subTest(options=options):
+                settings = [word for option in options for word in ("--set", option)]
+                finished = self.train(3, "als", "eventual", options=settings)
+                self.assertEqual(finished.returncode, 0, finished.stderr)
+                replication = self.report()["replication"]
+                self.assertGreater(sum(replication["lag"]["histogram"]), 0)
+                self.assertLessEqual(replication["lag"]["max"], most)
+
     def test_a_single_rank_has_nobody_to_wait_for(self):
         finished = self.train(1, "als", "eventual")
         self.assertEqual(finished.returncode, 0, finished.stderr)

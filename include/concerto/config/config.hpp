@@ -68,6 +68,12 @@ struct ComputeConfig {
   std::uint64_t memory_limit_bytes = 0;  ///< of host memory; 0: what the machine has available
 };
 
+/// Of one table's blocks, where they are read otherwise than those of the run.
+struct TableReplicationConfig {
+  std::string level = "same";  ///< "same": as the run's, with its max_lag; "strong", "bounded", "eventual"
+  std::uint32_t max_lag = 2;   ///< bounded
+};
+
 /// How copies of factors on several ranks are kept alike.
 struct ReplicationConfig {
   std::string level = "strong";     ///< "strong", "bounded", "eventual"
@@ -77,6 +83,8 @@ struct ReplicationConfig {
   std::uint32_t digest_every = 5;   ///< epochs between comparisons of all copies; 0: never
   std::uint32_t window_kib = 1024;  ///< levels but strong: on their way to one rank and not acknowledged
   double sample_seconds = 1.0;      ///< levels but strong: between samples of the consistency index; 0: never
+  TableReplicationConfig items;     ///< levels but strong
+  TableReplicationConfig users;     ///< likewise
 };
 
 /// How ranks reach each other, and when one counts as lost.
@@ -148,7 +156,7 @@ enum class ConfigUse {
 /// text, `a,b` is a list where the key takes one; nothing after `=` puts the key back to its default). Relative paths
 /// in the file are relative to the working directory. Validates: every problem is Error{kBadInput} naming file and line
 /// (or the override) and, for an unknown key, the nearest known one. What the design names and this version does not
-/// serve yet (other levels, placement, control; output.snapshots) is Error{kUnsupported}. Defaults that depend
+/// serve yet (placement, control; output.snapshots) is Error{kUnsupported}. Defaults that depend
 /// on other keys are filled in as by resolve_defaults.
 [[nodiscard]] Config load_config(const std::filesystem::path& file, const std::vector<std::string>& overrides,
                                  ConfigUse use = ConfigUse::kTraining);

@@ -206,15 +206,21 @@ TEST(ConfigErrors, LevelsButStrongExcludeWhatRestsOnAllDoingTheSame) {
             "\"eventual\"");
 }
 
+TEST(ConfigErrors, LevelsOfTables) {
+  EXPECT_EQ(error_of("[replication.items]\nlevel = \"bounded\"\n"),
+            "run.toml:6: replication.items.level needs replication.level = \"bounded\" or \"eventual\"");
+  EXPECT_EQ(error_of("", {"replication.level=eventual", "replication.users.max_lag=3"}),
+            "--set replication.users.max_lag=3: replication.users.max_lag needs replication.users.level = "
+            "\"bounded\"");
+  EXPECT_EQ(error_of("[replication.items]\nmax_lagg = 2\n"),
+            "run.toml:6: unknown key replication.items.max_lagg; did you mean replication.items.max_lag?");
+}
+
 TEST(ConfigErrors, TablesOfLaterVersions) {
   const auto unsupported = [](const std::string& text) { return error_of(text, {}, ErrorCode::kUnsupported); };
   EXPECT_EQ(unsupported("[replication]\nreplicas = 2\n"),
             "run.toml:6: replication.replicas is not served by this version yet");
-  EXPECT_EQ(unsupported("[replication.items]\nlevel = \"strong\"\n"),
-            "run.toml:5: table [replication.items] is not served by this version yet");
   EXPECT_EQ(unsupported("snapshots = \"s\"\n"), "run.toml:5: output.snapshots is not served by this version yet");
-  EXPECT_EQ(error_of("", {"replication.items.level=strong"}, ErrorCode::kUnsupported),
-            "--set replication.items.level=strong: replication.items.level is not served by this version yet");
 }
 
 TEST(ConfigErrors, StoresAndTheirFiles) {

@@ -37,7 +37,7 @@ TEST(ConfigKeys, AreDistinctAndExplained) {
     EXPECT_FALSE(one.help.empty()) << one.name;
     EXPECT_EQ(one.help.find('\n'), std::string::npos) << one.name;
   }
-  EXPECT_EQ(names.size(), 75U);
+  EXPECT_EQ(names.size(), 79U);
 }
 
 TEST(ConfigKeys, DefaultsShownAreThoseOfADefaultConfig) {
@@ -91,7 +91,8 @@ TEST(ConfigToJson, HasEveryKeyWithDefaultsFilledIn) {
       R"("compute": {"backend": "auto", "threads": 0, "deterministic": false, "gather": "bf16", )"
       R"("memory_limit_bytes": 0}, )"
       R"("replication": {"level": "strong", "max_lag": 2, "collective": "auto", "rounds": 0, "digest_every": 5, )"
-      R"("window_kib": 1024, "sample_seconds": 1.0}, )"
+      R"("window_kib": 1024, "sample_seconds": 1.0, )"
+      R"("items": {"level": "same", "max_lag": 2}, "users": {"level": "same", "max_lag": 2}}, )"
       R"("cluster": {"store": "embedded", "collectives": "auto", "network_interface": null, "channel_port": 0, )"
       R"("channel_reached_at": null, "meet_limit_ms": 60000, )"
       R"("operation_limit_ms": 120000, "heartbeat_ms": 1000, "dead_after_ms": 5000, "stalled_after_ms": 30000}, )"
