@@ -388,7 +388,10 @@ void Simulation::check_model(const std::vector<const Process*>& members) {
   if (!is_bounded) return;
   if (scenario_.is_adding && (record_.epoch > 1 || scenario_.ranks > scenario_.items)) return;
   const double error = training_->error_of(users, items);
-  if (!(error <= (training_->error_of_one_process() + training_->error_of_nothing()) / 2)) {
+  // Of what many ranks add at once a part is merged, so that a few epochs of sgd teach less than in one process.
+  const double share = scenario_.is_adding ? 0.25 : 0.5;
+  const double nothing = training_->error_of_nothing();
+  if (!(error <= nothing - share * (nothing - training_->error_of_one_process()))) {
     oracle_.fail(fmt::format("the model ends with an error of {:.4f}, where one process has {:.4f} and none {:.4f}",
                              error, training_->error_of_one_process(), training_->error_of_nothing()));
   }
